@@ -1,0 +1,12 @@
+"""The emulated device: TT-NN's genuine host stack on a mock cluster, with values computed on the host.
+
+`prepare` sets the environment before `ttnn` is imported; `install` puts the value plane around TT-NN after that.
+"""
+
+from __future__ import annotations
+
+from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.install import forget_values, install
+from pytest_ttbringup.emulation.runtime import prepare
+
+__all__ = ["EmulationError", "forget_values", "install", "prepare"]

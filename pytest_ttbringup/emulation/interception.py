@@ -1,0 +1,175 @@
+"""Where the value plane meets TT-NN: one wrapper around every operation.
+
+TT-NN calls each operation through `ttnn.decorators.FastOperation`. The wrapper lets TT-NN do all it does on a device (checks, output
+shapes, allocation, program selection), then computes what the output's buffer would hold. TT-NN's slow runtime mode offers hooks for
+the same purpose, but costs 0.3 ms per operation, more than most operations' values on a decode step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation import host
+from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
+from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.formats import round_to
+from pytest_ttbringup.emulation.golden import golden_semantics
+from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
+from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of
+
+if TYPE_CHECKING:
+    import torch
+    import ttnn
+    from ttnn.decorators import FastOperation
+
+VIEWS = frozenset(
+    f"ttnn.{name}"
+    for name in (
+        "reshape",
+        "view",
+        "experimental.view",
+        "squeeze",
+        "unsqueeze",
+        "unsqueeze_to_4D",
+        "to_layout",
+        "to_memory_config",
+        "typecast",
+        "slice",
+    )
+)
+"""Operations that may return a view of their input's buffer, in which case there is nothing to compute."""
+
+
+class OperationWrapper:
+    """Computes values for every operation that TT-NN runs on the emulated device."""
+
+    def __init__(self, memory: DeviceMemory, original: Callable[..., Any]) -> None:
+        self._memory = memory
+        self._original = original
+        self._transfers = host.transfers(memory)
+        self._known: dict[str, Semantics] = {}
+
+    def __call__(self, operation: FastOperation, *arguments: Any, **keywords: Any) -> Any:
+        """Run `operation` in TT-NN, then give its outputs their values.
+
+        Raises:
+            EmulationError: the operation has no semantics, or an input has no value. Whatever TT-NN itself raises passes through.
+        """
+        name = operation.python_fully_qualified_name
+        transfer = self._transfers.get(name)
+        if transfer is not None:
+            return transfer(operation.function, *arguments, **keywords)
+        if not operation.is_cpp_operation and name not in own_semantics():
+            return self._original(operation, *arguments, **keywords)  # written in Python: the operations inside come by here
+
+        inputs = [*device_tensors(arguments), *device_tensors(keywords)]
+        values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
+        output = self._original(operation, *arguments, **keywords)
+        outputs = list(device_tensors(output))
+        if not outputs and not inputs:
+            return output  # ran on the host
+        rule = self._semantics(operation)
+        if rule.updates is not None:
+            self._update(rule, Call(name, arguments, keywords, output, ()), values)
+            return output
+        if name in VIEWS and inputs and outputs[0].buffer_unique_id() == inputs[0].buffer_unique_id():
+            return output
+        self._store(rule, name, arguments, keywords, output, outputs, inputs, values)
+        return output
+
+    def _semantics(self, operation: FastOperation) -> Semantics:
+        name = operation.python_fully_qualified_name
+        found = self._known.get(name) or own_semantics().get(name) or golden_semantics(operation)
+        if found is None:
+            raise EmulationError(
+                f"{name} has no values on the emulated device: TT-NN gives it no golden function, and "
+                "pytest_ttbringup/emulation/semantics/ has none of its own. Add one there with "
+                f'@semantics("{name}"), or run this test on --tt-target=silicon or simulator.'
+            )
+        self._known[name] = found
+        return found
+
+    def _update(self, rule: Semantics, call: Call, values: dict[int, Shards]) -> None:
+        updated = call.argument(0, rule.updates or "")
+        shards = self._memory.writable(updated)
+        groups: dict[tuple[int, ...], list[Chip]] = {}
+        for chip in chips_of(updated):
+            groups.setdefault(tuple(id(parts.get(chip)) for parts in values.values()), []).append(chip)
+        owned: set[int] = set()
+        for chips in groups.values():  # chips that hold the same but get different updates part company here
+            own = shards[chips[0]].clone() if id(shards[chips[0]]) in owned else shards[chips[0]]
+            owned.add(id(own))
+            shards.update(dict.fromkeys(chips, own))
+        for chips in groups.values():
+            _evaluate(rule, call, chips[0], values | {id(updated): shards})
+
+    def _store(
+        self,
+        rule: Semantics,
+        name: str,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        output: Any,
+        outputs: list[ttnn.Tensor],
+        inputs: list[ttnn.Tensor],
+        values: dict[int, Shards],
+    ) -> None:
+        results: list[Shards] = [{} for _ in outputs]
+        computed: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        for chip in chips_of(outputs[0]):
+            same = tuple(id(shards.get(chip)) for shards in values.values())
+            if same not in computed:
+                call = Call(name, arguments, keywords, output, chip)
+                computed[same] = _rounded(_evaluate(rule, call, chip, values), name, outputs)
+            for shards, result in zip(results, computed[same], strict=True):
+                shards[chip] = result
+        for tensor, shards in zip(outputs, results, strict=True):
+            self._memory.write(tensor, shards)
+        self._note_sharing(inputs, values, outputs, results)
+
+    def _note_sharing(
+        self, inputs: list[ttnn.Tensor], values: dict[int, Shards], outputs: list[ttnn.Tensor], results: list[Shards]
+    ) -> None:
+        """Mark buffers whose values are the same memory on the host, as after a move, so that no one writes them in place."""
+        storages = [{part.untyped_storage().data_ptr() for part in values[id(tensor)].values()} for tensor in inputs]
+        for tensor, shards in zip(outputs, results, strict=True):
+            own = {part.untyped_storage().data_ptr() for part in shards.values()}
+            for source, storage in zip(inputs, storages, strict=True):
+                if own & storage and source.buffer_unique_id() != tensor.buffer_unique_id():
+                    self._memory.mark_shared(source)
+                    self._memory.mark_shared(tensor)
+
+
+def _evaluate(rule: Semantics, call: Call, chip: tuple[int, ...], values: dict[int, Shards]) -> Any:
+    import torch
+
+    def on_chip(tensor: ttnn.Tensor) -> torch.Tensor:
+        shards = values.get(id(tensor))
+        return shards[chip] if shards is not None else host.values_of(tensor)
+
+    arguments = substitute(call.arguments, on_chip)
+    keywords = substitute(call.keywords, on_chip)
+    with torch.no_grad():
+        return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)
+
+
+def _rounded(result: Any, name: str, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
+    """Results of one chip, each of the shape and dtype of its output."""
+    import torch
+
+    parts = list(result) if isinstance(result, (list, tuple)) else [result]
+    parts = [part for part in parts if isinstance(part, torch.Tensor)]
+    if len(parts) != len(outputs):
+        raise EmulationError(f"{name}: its semantics gave {len(parts)} tensors where TT-NN returned {len(outputs)}")
+    rounded = []
+    for part, tensor in zip(parts, outputs, strict=True):
+        shape = tuple(tensor.shape)
+        if tuple(part.shape) != shape:
+            if part.numel() != tensor.logical_volume():
+                raise EmulationError(
+                    f"{name}: its semantics gave the shape {list(part.shape)} where TT-NN's output has {list(shape)}"
+                )
+            part = part.reshape(shape)
+        rounded.append(round_to(part, tensor.dtype))
+    return rounded

@@ -1,0 +1,93 @@
+"""Scaled dot-product attention of a decode step, over a contiguous or paged KV cache.
+
+Shape legend: B users, H query heads, K key/value heads, S cache length, h head size; a group is the H / K queries of one K/V head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.golden import golden_values
+from pytest_ttbringup.emulation.semantics import semantics
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_ttbringup.emulation.calls import Call
+
+
+@semantics("ttnn.transformer.scaled_dot_product_attention_decode")
+def scaled_dot_product_attention_decode(
+    call: Call,
+    input_tensor_q: torch.Tensor,
+    input_tensor_k: torch.Tensor,
+    input_tensor_v: torch.Tensor,
+    *,
+    is_causal: bool = True,
+    cur_pos: Sequence[int] = (),
+    cur_pos_tensor: torch.Tensor | None = None,
+    scale: float | None = None,
+    sliding_window_size: int | None = None,
+    **keywords: Any,
+) -> torch.Tensor:
+    """q [1, B, H, h], k and v [B, K, S, h] -> [1, B, H, h]; user b attends to positions 0 … cur_pos[b].
+
+    A user at a negative position is skipped by the device, which leaves its output as it was: NaN here. TT-NN's golden function does
+    the same for one user after the other; masks, attention sinks and shared caches are left to it.
+    """
+    import torch
+    import ttnn
+
+    positions = torch.tensor(list(cur_pos)) if cur_pos_tensor is None else cur_pos_tensor.reshape(-1).long()
+    if not is_causal or not len(positions) or any(keywords.get(name) is not None for name in _LEFT_TO_GOLDEN):
+        return golden_values(  # type: ignore[no-any-return]
+            ttnn.transformer.scaled_dot_product_attention_decode,
+            call,
+            input_tensor_q,
+            input_tensor_k,
+            input_tensor_v,
+            is_causal=is_causal,
+            cur_pos=cur_pos,
+            cur_pos_tensor=cur_pos_tensor,
+            scale=scale,
+            sliding_window_size=sliding_window_size,
+            **keywords,
+        )
+    length = max(1, int(positions.max()) + 1)  # nobody looks further
+    k, v = input_tensor_k[:, :, :length], input_tensor_v[:, :, :length]
+    users, heads, size = input_tensor_q.shape[1:]
+    grouped = input_tensor_q[0].reshape(users, k.shape[1], -1, size)
+    scores = grouped @ k.transpose(-1, -2) * (size**-0.5 if scale is None else scale)  # [B, K, H/K, S]
+    index = torch.arange(length)
+    hidden = index > positions[:, None]
+    if sliding_window_size is not None:
+        hidden |= index <= positions[:, None] - sliding_window_size
+    weights = torch.softmax(scores.masked_fill_(hidden[:, None, None], float("-inf")), dim=-1)
+    return (weights @ v).reshape(1, users, heads, -1)  # a softmax over nothing, for a negative position, is NaN
+
+
+_LEFT_TO_GOLDEN = ("attn_mask", "attention_sink", "share_cache")
+
+
+@semantics("ttnn.transformer.paged_scaled_dot_product_attention_decode")
+def paged_scaled_dot_product_attention_decode(
+    call: Call,
+    input_tensor_q: torch.Tensor,
+    input_tensor_k: torch.Tensor,
+    input_tensor_v: torch.Tensor,
+    page_table_tensor: torch.Tensor,
+    *,
+    cur_pos_tensor: torch.Tensor | None = None,
+    **keywords: Any,
+) -> torch.Tensor:
+    """As `scaled_dot_product_attention_decode`, with k and v [blocks, K, block, h] and a page table [B, pages]."""
+    for name in ("paged_cache_geometry", "cache_position_modulo"):
+        if keywords.pop(name, None) is not None:
+            raise EmulationError(f"{call.name}: {name} is not emulated")
+    pages = page_table_tensor.long()
+    if cur_pos_tensor is not None:
+        pages = pages[:, : int(cur_pos_tensor.max()) // input_tensor_k.shape[2] + 1]
+    k, v = (cache[pages].transpose(1, 2).flatten(2, 3) for cache in (input_tensor_k, input_tensor_v))
+    return scaled_dot_product_attention_decode(call, input_tensor_q, k, v, cur_pos_tensor=cur_pos_tensor, **keywords)

@@ -1,0 +1,56 @@
+"""Element-wise arithmetic on two operands of floating point.
+
+TT-NN's golden functions agree with these, but look into every operand's dtype first, which costs more than the arithmetic of a decode
+step. Integers, whose overflow has rules of its own, stay with TT-NN's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.calls import Call
+from pytest_ttbringup.emulation.golden import golden_values
+from pytest_ttbringup.emulation.semantics import semantics
+
+if TYPE_CHECKING:
+    import torch
+
+
+def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
+    @semantics(f"ttnn.{name}", f"ttnn.{name}_")
+    def compute(
+        call: Call,
+        input_tensor_a: torch.Tensor | float,
+        input_tensor_b: torch.Tensor | float,
+        *,
+        activations: Any = None,
+        input_tensor_a_activations: Any = None,
+        input_tensor_b_activations: Any = None,
+        **keywords: Any,
+    ) -> Any:
+        import ttnn
+
+        if not (_is_float(input_tensor_a) and _is_float(input_tensor_b)):
+            operation = getattr(ttnn, call.name.removeprefix("ttnn."))
+            return golden_values(operation, call, input_tensor_a, input_tensor_b, activations=activations, **keywords)
+        a = _activated(input_tensor_a, input_tensor_a_activations)
+        b = _activated(input_tensor_b, input_tensor_b_activations)
+        return _activated(function(a, b), activations)
+
+
+def _is_float(operand: torch.Tensor | float) -> bool:
+    return isinstance(operand, (int, float)) or operand.is_floating_point()
+
+
+def _activated(values: Any, activations: Any) -> Any:
+    from ttnn.operations.activations import get_golden_function_for_activation
+
+    for activation in activations or ():
+        values = get_golden_function_for_activation(activation)(values)
+    return values
+
+
+_register("add", lambda a, b: a + b)
+_register("subtract", lambda a, b: a - b)
+_register("multiply", lambda a, b: a * b)

@@ -1,0 +1,60 @@
+"""Splitting a fused projection into attention heads, and joining heads again.
+
+Shape legend: B users, S positions, H query heads, K key/value heads, h head size. In decode S is 1 and B the rows of a tile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.semantics import semantics
+
+if TYPE_CHECKING:
+    import torch
+
+
+@semantics("ttnn.experimental.nlp_create_qkv_heads_decode")
+def nlp_create_qkv_heads_decode(
+    input_tensor: torch.Tensor, *, num_heads: int, num_kv_heads: int | None = None, **_: Any
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[1, 1, B, (H + 2K) h] -> q [1, B, H, h], k and v [1, B, K, h]."""
+    kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+    heads = input_tensor[0, 0].unflatten(-1, (num_heads + 2 * kv_heads, -1)).unsqueeze(0)
+    return heads[:, :, :num_heads], heads[:, :, num_heads : num_heads + kv_heads], heads[:, :, num_heads + kv_heads :]
+
+
+@semantics("ttnn.experimental.nlp_concat_heads_decode")
+def nlp_concat_heads_decode(call: Any, input_tensor: torch.Tensor, *, num_heads: int, **_: Any) -> torch.Tensor:
+    """[1, B, H or more, h] -> [1, 1, B', H h]; B' is B, or the 32 rows of a tile, as TT-NN's output has it."""
+    import torch
+
+    joined = input_tensor[:, :, :num_heads].flatten(-2).unsqueeze(1)
+    rows = int(call.output.shape[-2])
+    return torch.nn.functional.pad(joined, (0, 0, 0, rows - joined.shape[-2]), value=float("nan"))
+
+
+@semantics("ttnn.experimental.nlp_create_qkv_heads")
+def nlp_create_qkv_heads(
+    input_tensor_q: torch.Tensor,
+    input_tensor_kv: torch.Tensor | None = None,
+    *,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    transpose_k_heads: bool = True,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[B, 1, S, (H + 2K) h] -> q [B, H, S, h], k [B, K, S, h] (or [B, K, h, S]), v [B, K, S, h]."""
+    kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+    if input_tensor_kv is None:
+        heads = input_tensor_q[:, 0].unflatten(-1, (num_heads + 2 * kv_heads, -1)).transpose(1, 2)
+        q, k, v = heads.split([num_heads, kv_heads, kv_heads], dim=1)
+    else:
+        q = input_tensor_q[:, 0].unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        k, v = input_tensor_kv[:, 0].unflatten(-1, (2 * kv_heads, -1)).transpose(1, 2).chunk(2, dim=1)
+    return q, k.transpose(-1, -2) if transpose_k_heads else k, v
+
+
+@semantics("ttnn.experimental.nlp_concat_heads")
+def nlp_concat_heads(input_tensor: torch.Tensor, **_: Any) -> torch.Tensor:
+    """[B, H, S, h] -> [B, 1, S, H h]."""
+    return input_tensor.transpose(1, 2).flatten(-2).unsqueeze(1)
