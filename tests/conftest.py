@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
 
-# Deadlines flake on shared cores, where one example may wait for another process. `mesh_device` is one open device for the whole
-# session whatever its scope, so that examples share it is meant.
+# Deadlines flake on shared cores, where one example may wait for another process. `mesh_device` is one open device for
+# the whole session whatever its scope, so that examples share it is meant.
 settings.register_profile(
     "ttbringup",
     deadline=None,

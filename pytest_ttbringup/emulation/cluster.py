@@ -11,15 +11,16 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.targets.systems import System
 
 _ARCHITECTURE_FIELDS: dict[str, dict[str, int]] = {
-    # One harvested Tensix row per Wormhole chip leaves the 8x8 worker grid that n150 and the default dispatch cores expect;
-    # with two, TT-Metal refuses the worker grid of its own defaults (measured with ttnn 0.81.1).
+    # One harvested Tensix row per Wormhole chip leaves the 8x8 worker grid that n150 and the default dispatch cores
+    # expect; with two, TT-Metal refuses the worker grid of its own defaults (measured with ttnn 0.81.1).
     "wormhole_b0": {"harvest_mask": 0b1000000, "eth_harvesting_mask": 0, "pcie_harvesting_mask": 0},
     # Blackhole boards harvest Tensix columns; the ethernet and PCIe masks are those of a p150 as tt-umd lists it.
     "blackhole": {"harvest_mask": 0b11000000, "eth_harvesting_mask": 0b100100000, "pcie_harvesting_mask": 0b10},
 }
 
 _BOARD_CODES = {"n150": 0x18, "p100": 0x43, "p150": 0x40}
-"""The part of a board's serial number (bits 36 to 55) from which tt-umd tells its type (`get_board_type_from_board_id`)."""
+"""The part of a board's serial number (bits 36 to 55) from which tt-umd tells its type
+(`get_board_type_from_board_id`)."""
 
 
 def cluster_descriptor(system: System) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """A stand-in for Tenstorrent's kernel compiler.
 
-TT-Metal compiles kernels just in time with `riscv-tt-elf-g++` and refuses to open a device without it. The emulated target runs no
-kernel, so the stand-in writes a file of the right kind wherever the real compiler would: any bytes for an object or a precompiled
-header, the program of `elf.py` for a link, and a dependency file when asked (TT-Metal renames it afterwards, so it must exist and
-name a prerequisite). It is a shell script and not Python because TT-Metal starts it several times per kernel, and a Python
-interpreter takes ten times as long to start.
+TT-Metal compiles kernels just in time with `riscv-tt-elf-g++` and refuses to open a device without it. The emulated
+target runs no kernel, so the stand-in writes a file of the right kind wherever the real compiler would: any bytes for
+an object or a precompiled header, the program of `elf.py` for a link, and a dependency file when asked (TT-Metal
+renames it afterwards, so it must exist and name a prerequisite). It is a shell script and not Python because TT-Metal
+starts it several times per kernel, and a Python interpreter takes ten times as long to start.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ if [ $link = yes ]; then cp "${0%/compiler/bin/*}/program.elf" "$output"; else :
 
 
 def install_compiler(sfpi: Path) -> None:
-    """Put the stand-in below `sfpi` (the folder TT-Metal calls `runtime/sfpi`), once; safe to call from several processes."""
+    """Put the stand-in below `sfpi` (the folder TT-Metal calls `runtime/sfpi`), once; safe to call from several
+    processes.
+    """
     compiler = sfpi / COMPILER_PATH
     (sfpi / "include").mkdir(parents=True, exist_ok=True)
     write_atomically(sfpi / "program.elf", empty_program())

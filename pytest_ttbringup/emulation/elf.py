@@ -1,9 +1,10 @@
 """The one RISC-V executable that the compiler stand-in "links".
 
-TT-Metal reads every kernel binary back before it would send it to a core. On the emulated target nothing is ever sent, so one
-small valid file serves every processor of Wormhole and Blackhole. What TT-Metal asks of it (measured with ttnn 0.81.1): ELF32,
-little-endian RISC-V, `ET_EXEC`; the first `PT_LOAD` is text and starts at `e_entry`; `.data` starts the second `PT_LOAD`, whose
-physical address follows the text; an `SHT_RELA` section for the text; allocatable sections 4-aligned and inside a segment.
+TT-Metal reads every kernel binary back before it would send it to a core. On the emulated target nothing is ever sent,
+so one small valid file serves every processor of Wormhole and Blackhole. What TT-Metal asks of it (measured with ttnn
+0.81.1): ELF32, little-endian RISC-V, `ET_EXEC`; the first `PT_LOAD` is text and starts at `e_entry`; `.data` starts the
+second `PT_LOAD`, whose physical address follows the text; an `SHT_RELA` section for the text; allocatable sections
+4-aligned and inside a segment.
 """
 
 from __future__ import annotations

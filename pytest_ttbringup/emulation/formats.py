@@ -1,11 +1,11 @@
 """The device's number formats, as functions from values to the values that a tensor of that format would hold.
 
-Everything is kept in the arithmetic type that holds a format exactly: float32 for bfloat16, bfloat8_b, bfloat4_b and float32, the
-integer type of the same name for integers.
+Everything is kept in the arithmetic type that holds a format exactly: float32 for bfloat16, bfloat8_b, bfloat4_b and
+float32, the integer type of the same name for integers.
 
-Rounding is that of the device. For bfloat16 that is the host's, to nearest even. For the block formats it is not: the device's packer
-rounds ties away from zero (all of 24576 elements of a bfloat16 to bfloat8_b typecast on Tenstorrent's simulator), TT-NN's host packer to
-even, which `ttnn.from_torch` uses and the emulated device leaves to it.
+Rounding is that of the device. For bfloat16 that is the host's, to nearest even. For the block formats it is not: the
+device's packer rounds ties away from zero (all of 24576 elements of a bfloat16 to bfloat8_b typecast on Tenstorrent's
+simulator), TT-NN's host packer to even, which `ttnn.from_torch` uses and the emulated device leaves to it.
 """
 
 from __future__ import annotations
@@ -65,16 +65,18 @@ def round_to(values: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
 def block_float(values: torch.Tensor, *, mantissa_bits: int) -> torch.Tensor:
     """Round float32 `values` [..., W] to blocks of 16 along the last dimension with one shared exponent.
 
-    A block's exponent is that of its largest magnitude. Every value keeps a sign and `mantissa_bits` bits, the topmost standing for
-    that exponent; the rest is rounded to nearest, ties away from zero, and a value that would round up past the largest mantissa stays
-    at it. Denormals count as zero.
+    A block's exponent is that of its largest magnitude. Every value keeps a sign and `mantissa_bits` bits, the topmost
+    standing for that exponent; the rest is rounded to nearest, ties away from zero, and a value that would round up
+    past the largest mantissa stays at it. Denormals count as zero.
     """
     import torch
 
     width = values.shape[-1]
     padded = torch.nn.functional.pad(values, (0, -width % _BLOCK)) if width % _BLOCK else values
     blocks = padded.reshape(*padded.shape[:-1], -1, _BLOCK)
-    exponent = blocks.abs().amax(dim=-1, keepdim=True).view(torch.int32) >> 23  # biased by 127; 0 for zeros and denormals
+    exponent = (
+        blocks.abs().amax(dim=-1, keepdim=True).view(torch.int32) >> 23
+    )  # biased by 127; 0 for zeros and denormals
     shift = exponent - 127 - (mantissa_bits - 1)  # the block's unit in the last place is 2 ** shift
     limit = float(2**mantissa_bits - 1)
     if bool(((exponent == 0) | ((exponent >= _LEAST) & (exponent <= _MOST))).all()):
@@ -89,7 +91,9 @@ def block_float(values: torch.Tensor, *, mantissa_bits: int) -> torch.Tensor:
 
 
 def significant_bits(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """Round float32 `values` to so many significant bits (the leading one included), each for itself, ties away from zero."""
+    """Round float32 `values` to so many significant bits (the leading one included), each for itself, ties away from
+    zero.
+    """
     import torch
 
     dropped = 24 - bits
@@ -97,7 +101,8 @@ def significant_bits(values: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 _LEAST, _MOST = 16, 240
-"""Biased exponents between which `2 ** shift` and its inverse are both normal float32 numbers, so that one product scales exactly."""
+"""Biased exponents between which `2 ** shift` and its inverse are both normal float32 numbers, so that one product
+scales exactly."""
 
 
 def _nearest(values: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Semantics from TT-NN's own golden functions.
 
-TT-NN attaches to most operations the PyTorch function its tests compare against. It takes the operation's arguments with torch tensors
-in place of TT-NN's, which is the contract of `semantics`, too.
+TT-NN attaches to most operations the PyTorch function its tests compare against. It takes the operation's arguments
+with torch tensors in place of TT-NN's, which is the contract of `semantics`, too.
 """
 
 from __future__ import annotations

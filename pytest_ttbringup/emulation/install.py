@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.host import file_loader, tensor_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
+from pytest_ttbringup.emulation.transfers import Transfers
 from pytest_ttbringup.emulation.values import DeviceMemory
 
 _MEMORY = DeviceMemory()
@@ -20,26 +22,42 @@ _UNSUPPORTED = {
 }
 """Calls on which the mock cluster brings the process down (measured with ttnn 0.81.1)."""
 
-_installed = False
+_installed: list[ExitStack] = []
+"""What undoes the one installation, once there is one."""
 
 
 def install() -> None:
     """Wrap TT-NN so that every operation and read has values. Imports `ttnn`; a second call does nothing."""
-    global _installed
     if _installed:
         return
     import ttnn
     from ttnn.decorators import FastOperation
 
-    wrapper = OperationWrapper(_MEMORY, FastOperation.__call__)
+    changes = ExitStack()
+    _installed.append(changes)
+    # TT-NN's bindings complain at exit about everything that is still held.
+    atexit.register(uninstall)
+
+    def replace(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+        changes.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, replacement)
+
+    transfers = Transfers(_MEMORY)
+    wrapper = OperationWrapper(_MEMORY, FastOperation.__call__, transfers.operations())
     # A function and not the object itself, so that Python binds it as a method.
-    FastOperation.__call__ = lambda operation, *arguments, **keywords: wrapper(operation, *arguments, **keywords)
-    for name, method in tensor_methods(_MEMORY).items():
-        setattr(ttnn.Tensor, name, method)
-    ttnn._ttnn.tensor.load_tensor_flatbuffer = file_loader(_MEMORY)
+    replace(FastOperation, "__call__", lambda operation, *args, **kwargs: wrapper(operation, *args, **kwargs))
+    for name, method in transfers.tensor_methods().items():
+        replace(ttnn.Tensor, name, method)
+    replace(ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
     for name, what in _UNSUPPORTED.items():
-        setattr(ttnn, name, _refusal(name, what))
-    _installed = True
+        replace(ttnn, name, _refusal(name, what))
+
+
+def uninstall() -> None:
+    """Give TT-NN back its own functions, and forget all values."""
+    while _installed:
+        _installed.pop().close()
+    forget_values()
 
 
 def forget_values() -> None:

@@ -1,8 +1,9 @@
 """Where the value plane meets TT-NN: one wrapper around every operation.
 
-TT-NN calls each operation through `ttnn.decorators.FastOperation`. The wrapper lets TT-NN do all it does on a device (checks, output
-shapes, allocation, program selection), then computes what the output's buffer would hold. TT-NN's slow runtime mode offers hooks for
-the same purpose, but costs 0.3 ms per operation, more than most operations' values on a decode step.
+TT-NN calls each operation through `ttnn.decorators.FastOperation`. The wrapper lets TT-NN do all it does on a device
+(checks, output shapes, allocation, program selection), then computes what the output's buffer would hold. TT-NN's slow
+runtime mode offers hooks for the same purpose, but costs 0.3 ms per operation, more than most operations' values on a
+decode step.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation import host
 from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import golden_semantics
+from pytest_ttbringup.emulation.host import values_of
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of
 
@@ -44,24 +45,29 @@ VIEWS = frozenset(
 class OperationWrapper:
     """Computes values for every operation that TT-NN runs on the emulated device."""
 
-    def __init__(self, memory: DeviceMemory, original: Callable[..., Any]) -> None:
+    def __init__(
+        self, memory: DeviceMemory, original: Callable[..., Any], transfers: dict[str, Callable[..., Any]]
+    ) -> None:
         self._memory = memory
         self._original = original
-        self._transfers = host.transfers(memory)
+        self._transfers = transfers
         self._known: dict[str, Semantics] = {}
 
     def __call__(self, operation: FastOperation, *arguments: Any, **keywords: Any) -> Any:
         """Run `operation` in TT-NN, then give its outputs their values.
 
         Raises:
-            EmulationError: the operation has no semantics, or an input has no value. Whatever TT-NN itself raises passes through.
+            EmulationError: the operation has no semantics, or an input has no value. Whatever TT-NN itself raises
+            passes through.
         """
         name = operation.python_fully_qualified_name
         transfer = self._transfers.get(name)
         if transfer is not None:
             return transfer(operation.function, *arguments, **keywords)
         if not operation.is_cpp_operation and name not in own_semantics():
-            return self._original(operation, *arguments, **keywords)  # written in Python: the operations inside come by here
+            return self._original(
+                operation, *arguments, **keywords
+            )  # written in Python: the operations inside come by here
 
         inputs = [*device_tensors(arguments), *device_tensors(keywords)]
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
@@ -131,7 +137,9 @@ class OperationWrapper:
     def _note_sharing(
         self, inputs: list[ttnn.Tensor], values: dict[int, Shards], outputs: list[ttnn.Tensor], results: list[Shards]
     ) -> None:
-        """Mark buffers whose values are the same memory on the host, as after a move, so that no one writes them in place."""
+        """Mark buffers whose values are the same memory on the host, as after a move, so that no one writes them in
+        place.
+        """
         storages = [{part.untyped_storage().data_ptr() for part in values[id(tensor)].values()} for tensor in inputs]
         for tensor, shards in zip(outputs, results, strict=True):
             own = {part.untyped_storage().data_ptr() for part in shards.values()}
@@ -146,7 +154,7 @@ def _evaluate(rule: Semantics, call: Call, chip: tuple[int, ...], values: dict[i
 
     def on_chip(tensor: ttnn.Tensor) -> torch.Tensor:
         shards = values.get(id(tensor))
-        return shards[chip] if shards is not None else host.values_of(tensor)
+        return shards[chip] if shards is not None else values_of(tensor)
 
     arguments = substitute(call.arguments, on_chip)
     keywords = substitute(call.keywords, on_chip)

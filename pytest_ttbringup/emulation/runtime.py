@@ -1,8 +1,8 @@
 """What must be in place before `ttnn` is imported, so that TT-NN finds a machine that is not there.
 
-TT-Metal takes three things from the environment: a cluster descriptor whose chips it shall mock, a runtime root where it finds its
-kernels and their compiler, and a folder for compiled kernels. The installed package is not touched: the runtime root is an overlay of
-links to it, with the compiler stand-in where Tenstorrent's compiler would be.
+TT-Metal takes three things from the environment: a cluster descriptor whose chips it shall mock, a runtime root where
+it finds its kernels and their compiler, and a folder for compiled kernels. The installed package is not touched: the
+runtime root is an overlay of links to it, with the compiler stand-in where Tenstorrent's compiler would be.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ def prepare(*, system: System, cache_dir: Path, worker_id: str = "main") -> None
     Args:
         system: the machine to stand for.
         cache_dir: a folder of the user's; holds the overlay (a few links), the descriptor and TT-Metal's kernel cache.
-        worker_id: pytest-xdist's name of this worker. Workers keep their kernel caches apart: TT-Metal does not lock them.
+        worker_id: pytest-xdist's name of this worker. Workers keep their kernel caches apart, which TT-Metal does not
+            lock.
 
     Raises:
-        BringupError: `ttnn` is imported already or not installed, the system can't be emulated, or the cache can't be written.
+        BringupError: `ttnn` is imported already or not installed, the system can't be emulated, or the cache can't be
+        written.
     """
     if "ttnn" in sys.modules:
         raise BringupError(
@@ -54,7 +56,8 @@ def prepare(*, system: System, cache_dir: Path, worker_id: str = "main") -> None
     os.environ["TT_METAL_CACHE"] = f"{root / 'kernels'}/"  # TT-Metal joins file names to this without a separator
     os.environ["TT_METAL_LOGS_PATH"] = str(root)  # else TT-Metal writes `generated/` into the working directory
     os.environ["TT_METAL_INSPECTOR"] = "0"  # a debugging server for hung devices; there is nothing to hang
-    # TT-NN's refusals come with 20 lines of addresses in its libraries, which bury the sentence that says what is wrong.
+    # TT-NN's refusals come with 20 lines of addresses in its libraries, which bury the sentence that says what is
+    # wrong.
     os.environ.setdefault("TT_METAL_DISABLE_BACKTRACE", "1")
     # A simulator or slow dispatch asked for elsewhere would send TT-Metal down another path than the mock.
     for name in ("TT_METAL_SIMULATOR", "TT_METAL_SLOW_DISPATCH_MODE"):
@@ -65,8 +68,8 @@ def _installed_ttnn() -> Path:
     found = importlib.util.find_spec("ttnn")
     if found is None or found.origin is None:
         raise BringupError(
-            "ttnn is not installed in this Python. It has wheels for CPython 3.10 and 3.12: run `make test`, which makes a "
-            "virtual environment with one of them, or `pip install ttnn`."
+            "ttnn is not installed in this Python. It has wheels for CPython 3.10 and 3.12: run `make test`, which "
+            "makes a virtual environment with one of them, or `pip install ttnn`."
         )
     return Path(found.origin).parent
 

@@ -1,8 +1,9 @@
 """The value plane's memory: what every device buffer holds.
 
-Values are kept per buffer and not per tensor, so address reuse, views, in-place operations and deallocation behave as on a device.
-A buffer is known by TT-Metal's `buffer_unique_id`, which views share and a later buffer at the same address does not. For every chip of
-a mesh there is one torch tensor of the logical shape, in `formats.storage_dtype`; chips that hold the same share one tensor object.
+Values are kept per buffer and not per tensor, so address reuse, views, in-place operations and deallocation behave as
+on a device. A buffer is known by TT-Metal's `buffer_unique_id`, which views share and a later buffer at the same
+address does not. For every chip of a mesh there is one torch tensor of the logical shape, in `formats.storage_dtype`;
+chips that hold the same share one tensor object.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ class DeviceMemory:
             self._sweep(place[0], ttnn._ttnn.reports.get_buffers([tensor.device()]))
 
     def writable(self, tensor: ttnn.Tensor) -> Shards:
-        """The values of a device tensor, to be updated in place: every view of the buffer sees it, no other buffer does."""
+        """The values of a device tensor, to be updated in place: every view of the buffer sees it, no other buffer
+        does.
+        """
         contents = self._find(tensor)
         if contents.shared:
             contents.shards = _each(contents.shards, lambda values: values.clone())
@@ -131,14 +134,14 @@ class DeviceMemory:
     def _find(self, tensor: ttnn.Tensor) -> _Contents:
         if not tensor.is_allocated():
             raise EmulationError(
-                f"read of a deallocated tensor (shape {list(tensor.shape)}, {tensor.dtype.name}): its device buffer was freed "
-                "by ttnn.deallocate, by an operation that consumes its input, or by closing the device."
+                f"read of a deallocated tensor (shape {list(tensor.shape)}, {tensor.dtype.name}): its buffer was "
+                "freed by ttnn.deallocate, by an operation that consumes its input, or by closing the device."
             )
         contents = self._contents.get(tensor.buffer_unique_id())
         if contents is None:
             raise EmulationError(
-                f"no value is known for the device tensor of shape {list(tensor.shape)}, {tensor.dtype.name}, at address "
-                f"{tensor.buffer_address():#x}: it was made by a call that the emulated device does not see. "
+                f"no value is known for the device tensor of shape {list(tensor.shape)}, {tensor.dtype.name}, at "
+                f"address {tensor.buffer_address():#x}: it was made by a call that the emulated device does not see. "
                 "Make it with ttnn.from_torch(..., device=...), ttnn.to_device or an operation."
             )
         return contents
@@ -167,11 +170,13 @@ def _each(shards: Shards, function: Callable[[torch.Tensor], torch.Tensor]) -> S
 
 
 def _reform(values: torch.Tensor, written: Form, read: Form, padding: float) -> torch.Tensor:
-    """Read values that were written in one form through a tensor of another, as the bytes of the buffer would have it."""
+    """Read values that were written in one form through a tensor of another, as the bytes of the buffer would have
+    it.
+    """
     if written.dtype != read.dtype or math.prod(written.padded_shape) != math.prod(read.padded_shape):
         raise EmulationError(
-            f"a buffer written as {list(written.shape)} {written.dtype.name} is read as {list(read.shape)} {read.dtype.name}: "
-            "the emulated device can't reinterpret it, since the dtype or the padded size differs."
+            f"a buffer written as {list(written.shape)} {written.dtype.name} is read as {list(read.shape)} "
+            f"{read.dtype.name}: the emulated device can't tell what it holds then, since dtype or padded size differ."
         )
     return _from_memory(_in_memory(values, written, padding), read)
 

@@ -1,7 +1,8 @@
-"""The attention operations of a decode step, against Tenstorrent's simulator running the kernels of the same ttnn release.
+"""The attention operations of a decode step, against Tenstorrent's simulator running the kernels of the same ttnn
+release.
 
-`data/decode_attention.safetensors` holds, for four users of nine heads and three K/V heads, every intermediate the simulator gave. Each
-test starts from the simulator's own input of its operation, so a difference is that operation's.
+`data/decode_attention.safetensors` holds, for four users of nine heads and three K/V heads, every intermediate the
+simulator gave. Each test starts from the simulator's own input of its operation, so a difference is that operation's.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def sharded(mesh_device: ttnn.MeshDevice) -> ttnn.MemoryConfig:
 
 
 @pytest.fixture
-def place(mesh_device: ttnn.MeshDevice, simulator: dict[str, torch.Tensor]):  # noqa: ANN201
+def place(mesh_device: ttnn.MeshDevice, simulator: dict[str, torch.Tensor]):
     def place(values: str | torch.Tensor, dtype: ttnn.DataType = ttnn.bfloat16, **how: object) -> ttnn.Tensor:
         tensor = simulator[values] if isinstance(values, str) else values
         layout = ttnn.ROW_MAJOR_LAYOUT if dtype == ttnn.int32 else ttnn.TILE_LAYOUT
@@ -42,7 +43,7 @@ def place(mesh_device: ttnn.MeshDevice, simulator: dict[str, torch.Tensor]):  # 
     return place
 
 
-def test_head_split(place, simulator) -> None:  # noqa: ANN001
+def test_head_split(place, simulator) -> None:
     q, k, v = ttnn.experimental.nlp_create_qkv_heads_decode(
         place("qkv", memory_config=ttnn.L1_MEMORY_CONFIG),
         num_heads=HEADS,
@@ -54,7 +55,7 @@ def test_head_split(place, simulator) -> None:  # noqa: ANN001
 
 
 @pytest.mark.parametrize("name", ["q", "k"])
-def test_rotary(place, simulator, sharded, mesh_device, name: str) -> None:  # noqa: ANN001
+def test_rotary(place, simulator, sharded, name: str) -> None:
     tiles = ttnn.create_sharded_memory_config(
         (32, 32), sharded.shard_spec.grid, ttnn.ShardStrategy.HEIGHT, use_height_and_width_as_shard_shape=True
     )
@@ -83,7 +84,7 @@ PAGE_TABLE = torch.tensor([[5, 0], [2, 7], [6, 1], [3, 4]], dtype=torch.int32)
 
 @pytest.mark.parametrize("layout", ["contiguous", "paged"])
 @pytest.mark.parametrize(("name", "source"), [("k", "rope.k"), ("v", "heads.v")])
-def test_cache_update(place, simulator, sharded, layout: str, name: str, source: str) -> None:  # noqa: ANN001
+def test_cache_update(place, simulator, sharded, layout: str, name: str, source: str) -> None:
     after = simulator[f"{name}_cache"]
     users, positions = torch.arange(USERS), simulator["positions"].long()
     before = after.clone()
@@ -103,7 +104,7 @@ def test_cache_update(place, simulator, sharded, layout: str, name: str, source:
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "paged"])
-def test_attention(place, simulator, layout: str) -> None:  # noqa: ANN001
+def test_attention(place, simulator, layout: str) -> None:
     q, position = place("rope.q"), place("positions", ttnn.int32)
     if layout == "paged":
         k, v = (place(paged(simulator[name], PAGE_TABLE, 32), ttnn.bfloat8_b) for name in ("k_cache", "v_cache"))
@@ -112,14 +113,12 @@ def test_attention(place, simulator, layout: str) -> None:  # noqa: ANN001
         )
     else:
         k, v = place("k_cache", ttnn.bfloat8_b), place("v_cache", ttnn.bfloat8_b)
-        out = ttnn.transformer.scaled_dot_product_attention_decode(
-            q, k, v, cur_pos_tensor=position, scale=SIZE**-0.5
-        )
+        out = ttnn.transformer.scaled_dot_product_attention_decode(q, k, v, cur_pos_tensor=position, scale=SIZE**-0.5)
     # the simulator's own PCC against fp32 is 0.99978: its kernel rounds probabilities and sums to bfloat16
     assert_pcc(out, simulator["sdpa"], 0.9995, axes=(None, "user", "head", "dim"))
 
 
-def test_attention_at_another_position_is_another_result(place, simulator) -> None:  # noqa: ANN001
+def test_attention_at_another_position_is_another_result(place, simulator) -> None:
     k, v = place("k_cache", ttnn.bfloat8_b), place("v_cache", ttnn.bfloat8_b)
     stale = place(simulator["positions"] // 2, ttnn.int32)
     out = ttnn.transformer.scaled_dot_product_attention_decode(
@@ -129,7 +128,7 @@ def test_attention_at_another_position_is_another_result(place, simulator) -> No
         assert_pcc(out, simulator["sdpa"], 0.9995)
 
 
-def test_a_skipped_user_writes_nothing_and_gets_nothing(place, simulator, sharded) -> None:  # noqa: ANN001
+def test_a_skipped_user_writes_nothing_and_gets_nothing(place, simulator, sharded) -> None:
     positions = simulator["positions"].clone()
     positions[2] = -1
     cache, position = place("k_cache", ttnn.bfloat8_b), place(positions, ttnn.int32)
@@ -145,6 +144,6 @@ def test_a_skipped_user_writes_nothing_and_gets_nothing(place, simulator, sharde
     assert skipped.tolist() == [False, False, True, False]
 
 
-def test_head_concatenation(place, simulator, sharded) -> None:  # noqa: ANN001
+def test_head_concatenation(place, simulator, sharded) -> None:
     joined = ttnn.experimental.nlp_concat_heads_decode(place("sdpa", memory_config=sharded), num_heads=HEADS)
     assert_equal(ttnn.to_torch(joined)[:, :, :USERS], simulator["concat"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,12 +22,11 @@ def numbers(*shape: int) -> torch.Tensor:
 
 
 READS = {
-    "to_torch": ttnn.to_torch,
+    "to_torch": lambda tensor: ttnn.to_torch(tensor),
     "from_device": lambda tensor: ttnn.from_device(tensor).to_torch(),
     "cpu": lambda tensor: tensor.cpu().to_torch(),
     "method to_torch": lambda tensor: tensor.to_torch(),
     "to_list": lambda tensor: torch.tensor(tensor.to_list()),
-    "to_numpy": lambda tensor: torch.tensor(tensor.cpu().float().to_numpy() if False else tensor.to_list()),
     "get_device_tensors": lambda tensor: ttnn.to_torch(ttnn.get_device_tensors(tensor)[0]),
 }
 
@@ -117,8 +117,10 @@ def test_values_of_dead_tensors_are_dropped(mesh_device: ttnn.MeshDevice) -> Non
     assert torch.equal(ttnn.to_torch(alive).float(), numbers(32, 32))
 
 
-def test_files_written_and_read(mesh_device: ttnn.MeshDevice, tmp_path) -> None:  # noqa: ANN001
+def test_files_written_and_read(mesh_device: ttnn.MeshDevice, tmp_path: Path) -> None:
     values = numbers(64, 64)
-    ttnn.dump_tensor(tmp_path / "values.tensorbin", ttnn.from_torch(values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT))
+    ttnn.dump_tensor(
+        tmp_path / "values.tensorbin", ttnn.from_torch(values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
+    )
     loaded = ttnn.load_tensor(tmp_path / "values.tensorbin", device=mesh_device)
     assert torch.equal(ttnn.to_torch(loaded).float(), values)

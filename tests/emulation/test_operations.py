@@ -47,7 +47,11 @@ def tile(values: torch.Tensor, device: ttnn.MeshDevice, dtype: ttnn.DataType = t
 
 @given(rows=dims, inner=dims, columns=dims, seed=seeds, bias=st.booleans())
 def test_linear(mesh_device: ttnn.MeshDevice, rows: int, inner: int, columns: int, seed: int, bias: bool) -> None:
-    a, b, c = random(seed, 1, 1, rows, inner), random(seed + 1, 1, 1, inner, columns), random(seed + 2, 1, 1, 1, columns)
+    a, b, c = (
+        random(seed, 1, 1, rows, inner),
+        random(seed + 1, 1, 1, inner, columns),
+        random(seed + 2, 1, 1, 1, columns),
+    )
     out = ttnn.linear(tile(a, mesh_device), tile(b, mesh_device), bias=tile(c, mesh_device) if bias else None)
     expected = a.double() @ b.double() + (c if bias else 0)
     # float32 sums in another order, then bfloat16
@@ -83,7 +87,7 @@ MOVES: dict[str, tuple[Callable[[ttnn.Tensor], ttnn.Tensor], Callable[[torch.Ten
     "concat": (lambda x: ttnn.concat([x, x], dim=-1), lambda x: torch.cat([x, x], -1)),
     "slice": (lambda x: x[:, :, :32, 32:], lambda x: x[:, :, :32, 32:]),
     "to_layout": (lambda x: ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT), lambda x: x),
-    "untilize": (ttnn.untilize, lambda x: x),
+    "untilize": (lambda x: ttnn.untilize(x), lambda x: x),
     "reshape": (lambda x: ttnn.reshape(x, (1, 1, 64, 192)), lambda x: x.reshape(1, 1, 64, 192)),
     "repeat": (lambda x: ttnn.repeat(x, (1, 1, 2, 1)), lambda x: x.repeat(1, 1, 2, 1)),
     "l1": (lambda x: ttnn.to_memory_config(x, ttnn.L1_MEMORY_CONFIG), lambda x: x),

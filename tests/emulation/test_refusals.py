@@ -18,7 +18,9 @@ def tensor(mesh_device: ttnn.MeshDevice) -> ttnn.Tensor:
 
 
 def test_an_operation_without_semantics_is_named(tensor: ttnn.Tensor) -> None:
-    with pytest.raises(EmulationError, match=r'ttnn\.experimental\.nlp_concat_heads_boltz has no values.*@semantics\("'):
+    with pytest.raises(
+        EmulationError, match=r'ttnn\.experimental\.nlp_concat_heads_boltz has no values.*@semantics\("'
+    ):
         ttnn.experimental.nlp_concat_heads_boltz(ttnn.reshape(tensor, (1, 2, 32, 32)))
 
 
@@ -40,14 +42,18 @@ def test_a_position_beyond_the_cache(mesh_device: ttnn.MeshDevice) -> None:
         (32, 32), cores, ttnn.ShardStrategy.HEIGHT, use_height_and_width_as_shard_shape=True
     )
     rows = ttnn.from_torch(
-        torch.zeros(1, 1, 1, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device, memory_config=sharded
+        torch.zeros(1, 1, 1, 32),
+        dtype=ttnn.bfloat16,
+        layout=ttnn.TILE_LAYOUT,
+        device=mesh_device,
+        memory_config=sharded,
     )
     position = ttnn.from_torch(torch.tensor([32], dtype=torch.int32), device=mesh_device)
     with pytest.raises(EmulationError, match="user 0 writes position 32, but the cache holds 32 positions"):
         ttnn.experimental.paged_update_cache(cache, rows, update_idxs_tensor=position)
 
 
-def test_setting_up_after_ttnn_was_imported(tmp_path) -> None:  # noqa: ANN001
+def test_setting_up_after_ttnn_was_imported(tmp_path) -> None:
     with pytest.raises(BringupError, match="ttnn was imported before"):
         prepare(system=system_of("n150"), cache_dir=tmp_path)
 

@@ -1,8 +1,9 @@
 """What TT-NN operations compute, where TT-NN ships no golden function, or one that lacks what models use.
 
-A semantics function takes the operation's arguments under TT-NN's own names, with torch tensors (float32, or integers) in place of
-TT-NN's, of the tensors' logical shapes and of one chip; and returns the result unrounded, in the shape TT-NN gives the output.
-The caller rounds it to the output's dtype. A first parameter named `call` gets the `Call`. To add one:
+A semantics function takes the operation's arguments under TT-NN's own names, with torch tensors (float32, or integers)
+in place of TT-NN's, of the tensors' logical shapes and of one chip; and returns the result unrounded, in the shape
+TT-NN gives the output. The caller rounds it to the output's dtype. A first parameter named `call` gets the `Call`. To
+add one:
 
     @semantics("ttnn.experimental.nlp_concat_heads")
     def nlp_concat_heads(input_tensor, **_):
@@ -42,8 +43,8 @@ def semantics(*names: str, updates: str | None = None) -> Callable[[_Function], 
 
     Args:
         names: such as `ttnn.experimental.rotary_embedding_llama`.
-        updates: for an operation that writes part of an existing buffer (a KV cache): the name of that argument, which must be
-            its first. The function changes it in place and returns None.
+        updates: for an operation that writes part of an existing buffer (a KV cache): the name of that argument, which
+            must be its first. The function changes it in place and returns None.
     """
 
     def register(function: _Function) -> _Function:

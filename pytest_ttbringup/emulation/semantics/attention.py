@@ -1,6 +1,7 @@
 """Scaled dot-product attention of a decode step, over a contiguous or paged KV cache.
 
-Shape legend: B users, H query heads, K key/value heads, S cache length, h head size; a group is the H / K queries of one K/V head.
+Shape legend: B users, H query heads, K key/value heads, S cache length, h head size; a group is the H / K queries of
+one K/V head.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ def scaled_dot_product_attention_decode(
     sliding_window_size: int | None = None,
     **keywords: Any,
 ) -> torch.Tensor:
-    """q [1, B, H, h], k and v [B, K, S, h] -> [1, B, H, h]; user b attends to positions 0 … cur_pos[b].
+    """Attention of q [1, B, H, h], k and v [B, K, S, h] -> [1, B, H, h]; user b attends to positions 0 … cur_pos[b].
 
-    A user at a negative position is skipped by the device, which leaves its output as it was: NaN here. TT-NN's golden function does
-    the same for one user after the other; masks, attention sinks and shared caches are left to it.
+    A user at a negative position is skipped by the device, which leaves its output as it was: NaN here. TT-NN's golden
+    function does the same for one user after the other; masks, attention sinks and shared caches are left to it.
     """
     import torch
     import ttnn

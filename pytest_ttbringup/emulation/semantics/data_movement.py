@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @semantics("ttnn.typecast")
 def typecast(call: Call, input_tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> Any:
-    """Between formats of floating point the rounding to the output's dtype is all there is; integers have TT-NN's own rules."""
+    """Between formats of floating point the rounding to the output's dtype is all there is; integers have TT-NN's own
+    rules.
+    """
     import ttnn
 
     if input_tensor.is_floating_point() and storage_dtype(call.output.dtype).is_floating_point:

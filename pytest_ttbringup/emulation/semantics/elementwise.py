@@ -1,7 +1,7 @@
 """Element-wise arithmetic on two operands of floating point.
 
-TT-NN's golden functions agree with these, but look into every operand's dtype first, which costs more than the arithmetic of a decode
-step. Integers, whose overflow has rules of its own, stay with TT-NN's.
+TT-NN's golden functions agree with these, but look into every operand's dtype first, which costs more than the
+arithmetic of a decode step. Integers, whose overflow has rules of its own, stay with TT-NN's.
 """
 
 from __future__ import annotations

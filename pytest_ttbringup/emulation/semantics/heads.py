@@ -1,6 +1,7 @@
 """Splitting a fused projection into attention heads, and joining heads again.
 
-Shape legend: B users, S positions, H query heads, K key/value heads, h head size. In decode S is 1 and B the rows of a tile.
+Shape legend: B users, S positions, H query heads, K key/value heads, h head size. In decode S is 1 and B the rows of a
+tile.
 """
 
 from __future__ import annotations

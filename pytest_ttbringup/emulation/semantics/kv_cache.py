@@ -1,7 +1,7 @@
 """Writes into a KV cache, contiguous [B, K, S, h] or paged [blocks, K, block, h].
 
-Shape legend: B users, K key/value heads, S cache length, h head size. A page table [B, pages] gives for each user the block that holds
-its positions page * block … page * block + block - 1.
+Shape legend: B users, K key/value heads, S cache length, h head size. A page table [B, pages] gives for each user the
+block that holds its positions page * block … page * block + block - 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def paged_update_cache(
     batch_offset: int = 0,
     **unsupported: Any,
 ) -> None:
-    """Write one row per user and head: input [1, B, K, h] goes to position `update_idxs[user]`; a negative position skips its user."""
+    """Write one row per user and head: input [1, B, K, h] goes to position `update_idxs[user]`; a negative position
+    skips its user.
+    """
     import torch
 
     _refuse(call, unsupported, ("block_size", "num_kv_heads", "cache_position_modulo", "mesh_coords"))
@@ -73,7 +75,9 @@ def paged_fill_cache(
     batch_idx: int = 0,
     **unsupported: Any,
 ) -> None:
-    """Write whole sequences through the page table: input [B', K, S', h]; row b belongs to user `batch_idx_tensor[b]`."""
+    """Write whole sequences through the page table: input [B', K, S', h]; row b belongs to user
+    `batch_idx_tensor[b]`.
+    """
     import torch
 
     _refuse(call, unsupported, ("block_size", "cache_position_modulo", "mesh_coords"))
@@ -86,10 +90,10 @@ def paged_fill_cache(
 
 
 @semantics("ttnn.plus_one", updates="input_tensor")
-def plus_one(
-    call: Call, input_tensor: torch.Tensor, *, skip_negative_entries: bool = False, **_: Any
-) -> None:
-    """Add one to each integer in place; with `skip_negative_entries` only to those that are not negative (nor the greatest)."""
+def plus_one(input_tensor: torch.Tensor, *, skip_negative_entries: bool = False, **_: Any) -> None:
+    """Add one to each integer in place; with `skip_negative_entries` only to those that are not negative (nor the
+    greatest).
+    """
     import torch
 
     wide = input_tensor.long()
@@ -100,8 +104,9 @@ def plus_one(
 def _packed(call: Call, rows: torch.Tensor) -> torch.Tensor:
     """Rows as the update kernel packs them into the cache.
 
-    Into a block format it rounds twice, first each value to seven significant bits and then to its block: all 12288 elements of the K and
-    V rows that Tenstorrent's simulator wrote agree, where a single rounding misses 12 % of them by one unit.
+    Into a block format it rounds twice, first each value to seven significant bits and then to its block: all 12288
+    elements of the K and V rows that Tenstorrent's simulator wrote agree, where a single rounding misses 12 % of them
+    by one unit.
     """
     import ttnn
 

@@ -20,8 +20,9 @@ def rms_norm(
     residual_input_tensor: torch.Tensor | None = None,
     **_: Any,
 ) -> torch.Tensor:
-    """x / sqrt(mean(x^2) + epsilon) * weight + bias over the last dimension D; weight and bias hold D values in any shape.
+    """Normalize: x / sqrt(mean(x^2) + epsilon) * weight + bias over the last dimension, of D values.
 
+    Weight and bias hold D values in any shape.
     Models hand the weight over in row-major layout as [1, 1, D/32, 32]. With a residual, x is the sum of both.
     """
     import torch

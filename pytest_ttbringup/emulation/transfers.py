@@ -1,0 +1,153 @@
+"""TT-NN's calls that move values rather than compute them, or that make or end a buffer.
+
+Each replacement takes TT-NN's own function first, calls it for all that happens on the control plane, and moves the
+values. What `ttnn.Tensor` offers as a method comes here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.host import is_on_device, to_host, write_from_host, write_unknown
+
+if TYPE_CHECKING:
+    import ttnn
+
+    from pytest_ttbringup.emulation.values import DeviceMemory
+
+Function = Callable[..., Any]
+
+
+class Transfers:
+    """The transfers of one device memory."""
+
+    def __init__(self, memory: DeviceMemory) -> None:
+        self._memory = memory
+
+    def operations(self) -> dict[str, Function]:
+        """Replacements for operations, by full name; each takes TT-NN's function before the operation's arguments."""
+        return {
+            "ttnn.from_torch": self._from_torch,
+            "ttnn.to_device": self._to_device,
+            "ttnn.from_device": self._from_device,
+            "ttnn.copy_host_to_device_tensor": self._copy_to_device,
+            "ttnn.copy_device_to_host_tensor": self._copy_to_host,
+            "ttnn.allocate_tensor_on_device": self._allocate,
+            "ttnn.empty": self._allocate,
+            "ttnn.empty_like": self._allocate,
+            "ttnn.deallocate": self._deallocate,
+        }
+
+    def tensor_methods(self) -> dict[str, Function]:
+        """Replacements for the methods of `ttnn.Tensor` that read a device tensor, put one on a device or free it."""
+        import ttnn
+
+        methods = {name: self._reading(getattr(ttnn.Tensor, name)) for name in _READING_METHODS}
+        for name, replacement in (("cpu", self._from_device), ("to", self._to), ("deallocate", self._deallocate)):
+            methods[name] = _as_method(replacement, getattr(ttnn.Tensor, name))
+        return methods
+
+    def file_loader(self) -> Function:
+        """A replacement for TT-NN's reader of `.tensorbin` files, which can put the tensor on a device itself."""
+        import ttnn
+
+        original = ttnn._ttnn.tensor.load_tensor_flatbuffer
+
+        def load_tensor_flatbuffer(file_name: str, device: ttnn.MeshDevice | None = None) -> ttnn.Tensor:
+            loaded = original(file_name, None)
+            return loaded if device is None else self._place(loaded, device)
+
+        return load_tensor_flatbuffer
+
+    def _place(self, tensor: ttnn.Tensor, device: ttnn.MeshDevice, *, padding: float = 0.0) -> ttnn.Tensor:
+        import ttnn
+
+        placed = ttnn._ttnn.operations.core.to_device(tensor, device, memory_config=tensor.memory_config())
+        write_from_host(self._memory, tensor, placed, padding=padding)
+        return placed
+
+    def _from_torch(
+        self, function: Function, tensor: Any, *arguments: Any, device: Any = None, **keywords: Any
+    ) -> ttnn.Tensor | None:
+        made = function(tensor, *arguments, **keywords)
+        if device is None or made is None:
+            return made
+        return self._place(made, device, padding=keywords.get("pad_value") or 0.0)
+
+    def _to_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+        placed = function(tensor, *arguments, **keywords)
+        if not is_on_device(tensor):
+            write_from_host(self._memory, tensor, placed)
+        return placed
+
+    def _from_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+        return to_host(self._memory, tensor) if is_on_device(tensor) else function(tensor, *arguments, **keywords)
+
+    def _copy_to_device(
+        self,
+        function: Function,
+        host_tensor: ttnn.Tensor,
+        device_tensor: ttnn.Tensor,
+        *arguments: Any,
+        **keywords: Any,
+    ) -> None:
+        function(host_tensor, device_tensor, *arguments, **keywords)
+        write_from_host(self._memory, host_tensor, device_tensor)
+
+    def _copy_to_host(self, *_: Any, **__: Any) -> None:
+        raise EmulationError(
+            "ttnn.copy_device_to_host_tensor is not emulated: the emulated device can't write into an existing host "
+            "tensor. Use ttnn.from_device or tensor.cpu(), which make a new one."
+        )
+
+    def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+        made = function(*arguments, **keywords)
+        write_unknown(self._memory, made)
+        return made
+
+    def _deallocate(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> None:
+        buffer = tensor.buffer_unique_id() if is_on_device(tensor) and tensor.is_allocated() else None
+        function(tensor, *arguments, **keywords)
+        if buffer is not None and not tensor.is_allocated():
+            self._memory.free(buffer)
+
+    def _to(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+        """`Tensor.to(device)` and `Tensor.to(layout)`; the latter TT-NN does on the host."""
+        if is_on_device(tensor):
+            return function(to_host(self._memory, tensor), *arguments, **keywords)
+        if _names_device(arguments, keywords):
+            return self._to_device(function, tensor, *arguments, **keywords)
+        return function(tensor, *arguments, **keywords)
+
+    def _reading(self, original: Function) -> Function:
+        def method(tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
+            source = to_host(self._memory, tensor) if is_on_device(tensor) else tensor
+            return original(source, *arguments, **keywords)
+
+        return method
+
+
+_READING_METHODS = (
+    "to_torch",
+    "to_torch_with_padded_shape",
+    "to_numpy",
+    "to_list",
+    "item",
+    "host_buffer",
+    "__repr__",
+)
+
+
+def _as_method(replacement: Function, original: Function) -> Function:
+    def method(tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
+        return replacement(original, tensor, *arguments, **keywords)
+
+    return method
+
+
+def _names_device(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+    import ttnn
+
+    return any(isinstance(value, ttnn.MeshDevice) for value in (*arguments, *keywords.values()))
