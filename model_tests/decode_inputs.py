@@ -1,0 +1,54 @@
+"""What the decode rungs feed both sides: users at different positions, and a past in the KV cache.
+
+Shapes: B users, K KV heads, S positions, h head size.
+"""
+
+from __future__ import annotations
+
+import torch
+import ttnn
+from ttnn_models.config import DECODE_BATCH, ModelConfig
+from ttnn_models.decode_state import DecodeState
+from ttnn_models.kv_cache import KVCache, PageTable
+from ttnn_models.rope import from_interleaved, to_interleaved
+
+PLACES = ("first", "middle", "last", "mixed")
+"""Where in the cache the users of a decode step stand."""
+
+
+def positions_at(place: str, positions: int) -> torch.Tensor:
+    """int64 [B]: all users at the first, middle or last of so many positions; or mixed: spread over them, unordered."""
+    if place == "mixed":
+        spread = torch.linspace(0, positions - 1, DECODE_BATCH).round().long()
+        return spread[torch.randperm(DECODE_BATCH, generator=torch.Generator().manual_seed(0))]
+    return torch.full((DECODE_BATCH,), {"first": 0, "middle": positions // 2, "last": positions - 1}[place])
+
+
+def decode_state(
+    mesh_device: ttnn.MeshDevice, positions: torch.Tensor, tokens: torch.Tensor | None = None
+) -> DecodeState:
+    """Users at these positions [B], with these tokens [B] if any, on the device."""
+    state = DecodeState(mesh_device)
+    state.write_positions(positions.tolist())
+    if tokens is not None:
+        state.write_tokens(tokens.tolist())
+    return state
+
+
+def shuffled_page_table(mesh_device: ttnn.MeshDevice, config: ModelConfig) -> PageTable:
+    """A page table in which no user's blocks lie in order."""
+    pages = config.max_seq_len // ttnn.TILE_SIZE
+    blocks = torch.randperm(DECODE_BATCH * pages, generator=torch.Generator().manual_seed(1)).to(torch.int32)
+    return PageTable.from_rows(mesh_device, config, blocks.reshape(DECODE_BATCH, pages))
+
+
+def write_history(kv_cache: KVCache, keys: torch.Tensor, values: torch.Tensor, positions: int) -> None:
+    """Fill a cache of so many positions with a past as the reference keeps it: [B, K, S', h], keys in half order."""
+    room = (0, 0, 0, positions - keys.shape[2])
+    kv_cache.load_torch(torch.nn.functional.pad(to_interleaved(keys), room), torch.nn.functional.pad(values, room))
+
+
+def read_history(kv_cache: KVCache) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values [B, K, S, h] as the reference would keep them, float32, keys in half order."""
+    keys, values = kv_cache.to_torch()
+    return from_interleaved(keys.float()), values.float()

@@ -1,0 +1,66 @@
+"""Stage 6: text in, tokens and text out, for a batch of 32 users with different prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from ttnn_models.generator import Generator
+
+from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.reference.decode import prefill_history
+from pytest_ttbringup.reference.generation import batch_greedy
+from pytest_ttbringup.reference.model import BringupModel
+
+pytestmark = pytest.mark.stage("full model")
+
+NEW_TOKENS = 16
+FIRST_TOKEN_ALIKE = 0.9
+"""Least share of users whose first token is the reference's: the top-1 accuracy asked of teacher forcing."""
+
+
+def test_full_model(
+    model: BringupModel, generator: Generator, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    prompts = [model.chat(prompt) for prompt in model.prompts()]
+    written = generator.generate(prompts, max_new_tokens=NEW_TOKENS, stop_tokens=model.stop_tokens, report=progress)
+    expected = batch_greedy(model.reference, prompts, NEW_TOKENS, stop=model.stop_tokens)
+
+    texts = [model.decode(list(user.tokens)) for user in written]
+    silent = [user for user, text in enumerate(texts) if not text.strip()]
+    reference_silent = [user for user, tokens in enumerate(expected) if not model.decode(tokens).strip()]
+    compare.check(
+        "every user gets text, or none in the reference either",
+        set(silent) <= set(reference_silent),
+        f"{silent} do not",
+    )
+    alike = [user.tokens[0] == tokens[0] for user, tokens in zip(written, expected, strict=True)]
+    compare.check(
+        f"at least {FIRST_TOKEN_ALIKE:.0%} of the users start as in the reference",
+        sum(alike) >= FIRST_TOKEN_ALIKE * len(alike),
+        f"{sum(alike)} of {len(alike)} do; not users {[user for user, same in enumerate(alike) if not same]}",
+    )
+    _, logits = prefill_history(model.reference, prompts)
+    best = logits.topk(5).indices
+    outside = [user for user, text in enumerate(written) if text.tokens[0] not in best[user]]
+    compare.check("every user starts with one of the reference's five best tokens", not outside, f"not users {outside}")
+
+
+def test_full_model_users_do_not_mix(model: BringupModel, generator: Generator, compare: Compare) -> None:
+    """A user gets the same tokens in a full batch, in another row of it, and nearly alone."""
+    prompts = [model.chat(prompt) for prompt in model.prompts()]
+    batch = generator.generate(prompts, max_new_tokens=4)
+    turned = generator.generate(prompts[::-1], max_new_tokens=4)[::-1]
+    few = generator.generate(prompts[:3], max_new_tokens=4)
+    mixed = [user for user, (one, other) in enumerate(zip(batch, turned, strict=True)) if one != other]
+    compare.check("users get the same in another row", not mixed, f"not users {mixed}")
+    compare.check("users get the same with fewer others", batch[:3] == few, f"{few} instead of {batch[:3]}")
+
+
+def test_full_model_decodes_on_the_device(model: BringupModel, generator: Generator, compare: Compare) -> None:
+    """Greedy tokens chosen on the device are the greatest of the logits read from it."""
+    text = model.passage(24)
+    logits = generator.forced_logits([text])[0]
+    continued = generator.generate([text], max_new_tokens=1)[0].tokens
+    compare.check("the device's choice is the greatest logit", continued[0] == int(torch.argmax(logits[-1])))

@@ -1,0 +1,9 @@
+"""The Llama family in TT-NN, driven by its configuration: no model's name and no target is known here.
+
+Read it in this order: `config` and `precision` (what is built), `state_dict` and `weights` (Hugging Face weights to
+the device), `rope`, `layouts`, then the modules `embedding`, `rms_norm`, `rotary_embedding`, `kv_cache`, `attention`,
+`mlp`, `decoder_layer`, `decoder`, `lm_head`, and at last `decode_state`, `model` and `generator`, which run them.
+
+Every module moves its weights to the device in `__init__` and computes in `decode` (one token of each of 32 users). A
+module frees the tensors it makes and never those it is given.
+"""

@@ -1,0 +1,125 @@
+"""Grouped-query self-attention."""
+
+from __future__ import annotations
+
+import torch
+import ttnn
+
+from .config import ModelConfig
+from .kv_cache import KVCache
+from .layouts import user_sharded
+from .precision import DEFAULT_PRECISION, PrecisionConfig
+from .rope import interleave_rows
+from .rotary_embedding import RotaryEmbedding, RotaryTables
+from .state_dict import StateDict, take
+from .weights import UNCACHED, WeightCache
+
+
+class Attention:
+    """Projections, rotary embedding, KV cache, attention and the output projection.
+
+    Shapes: B users, D hidden, H heads, K KV heads, h head size.
+
+    Args:
+        mesh_device: where it runs.
+        config: sizes.
+        weights: the layer's, with "self_attn.q_proj.weight" [Hh, D], "self_attn.k_proj.weight" [Kh, D],
+            "self_attn.v_proj.weight" [Kh, D] and "self_attn.o_proj.weight" [D, Hh].
+        rotary: rotates Q and K; one for all layers.
+        precision: formats and math.
+        weight_cache: keeps the converted weights.
+    """
+
+    def __init__(
+        self,
+        mesh_device: ttnn.MeshDevice,
+        config: ModelConfig,
+        weights: StateDict,
+        *,
+        rotary: RotaryEmbedding,
+        precision: PrecisionConfig = DEFAULT_PRECISION,
+        weight_cache: WeightCache = UNCACHED,
+    ) -> None:
+        self.config = config
+        self.rotary = rotary
+        self.precision = precision
+        self.scale = config.head_dim**-0.5
+        self.heads_memory_config = user_sharded(config.head_dim)
+        self.qkv_kernel_config = precision.qkv_math.kernel_config(mesh_device)
+        self.output_kernel_config = precision.attention_output_math.kernel_config(mesh_device)
+
+        hidden, head_dim = config.hidden_size, config.head_dim
+        query_size, kv_size = config.num_heads * head_dim, config.num_kv_heads * head_dim
+        query = interleave_rows(take(weights, "self_attn.q_proj.weight", (query_size, hidden)), head_dim)
+        key = interleave_rows(take(weights, "self_attn.k_proj.weight", (kv_size, hidden)), head_dim)
+        value = take(weights, "self_attn.v_proj.weight", (kv_size, hidden))
+        output = take(weights, "self_attn.o_proj.weight", (hidden, query_size))
+
+        def load(name: str, weight: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
+            return weight_cache.load(
+                name,
+                weight.T[None, None],  # [1, 1, in, out]
+                dtype=dtype,
+                layout=ttnn.TILE_LAYOUT,
+                device=mesh_device,
+                memory_config=ttnn.DRAM_MEMORY_CONFIG,
+            )
+
+        self.qkv = load("self_attn.qkv", torch.cat([query, key, value]), precision.qkv_weight)  # [1, 1, D, (H + 2K)h]
+        self.output = load("self_attn.o_proj.weight", output, precision.attention_output_weight)  # [1, 1, Hh, D]
+
+    def decode(
+        self, x: ttnn.Tensor, *, positions: ttnn.Tensor, rotary_tables: RotaryTables, kv_cache: KVCache
+    ) -> ttnn.Tensor:
+        """One token of every user; its K and V are written to the cache before it is attended to.
+
+        Args:
+            x: [1, 1, B, D].
+            positions: int32 [B], row-major; -1 leaves a user out.
+            rotary_tables: of those positions.
+            kv_cache: this layer's.
+
+        Returns:
+            [1, 1, B, D].
+        """
+        qkv = ttnn.linear(
+            x,
+            self.qkv,
+            dtype=self.precision.activations,
+            memory_config=ttnn.L1_MEMORY_CONFIG,
+            compute_kernel_config=self.qkv_kernel_config,
+        )  # [1, 1, B, (H + 2K)h]
+        query, key, value = ttnn.experimental.nlp_create_qkv_heads_decode(
+            qkv,
+            num_heads=self.config.num_heads,
+            num_kv_heads=self.config.num_kv_heads,
+            memory_config=self.heads_memory_config,
+        )  # [1, B, H, h], [1, B, K, h], [1, B, K, h]: one user per core, heads padded to a tile's 32 rows
+        ttnn.deallocate(qkv)
+
+        rotated_query = self.rotary.decode(query, rotary_tables)  # [1, B, H, h]
+        rotated_key = self.rotary.decode(key, rotary_tables)  # [1, B, K, h]
+        ttnn.deallocate(query)
+        ttnn.deallocate(key)
+
+        kv_cache.update(rotated_key, value, positions)
+        ttnn.deallocate(rotated_key)
+        ttnn.deallocate(value)
+
+        # With several KV heads attention writes interleaved memory only; heads are joined from one user per core.
+        attended = kv_cache.attend(rotated_query, positions, scale=self.scale)  # [1, B, H, h]
+        ttnn.deallocate(rotated_query)
+        attended = ttnn.to_memory_config(attended, self.heads_memory_config)
+        joined = ttnn.experimental.nlp_concat_heads_decode(attended, num_heads=self.config.num_heads)  # [1, 1, B, Hh]
+        ttnn.deallocate(attended)
+        joined = ttnn.to_memory_config(joined, ttnn.L1_MEMORY_CONFIG)
+
+        out = ttnn.linear(
+            joined,
+            self.output,
+            dtype=self.precision.activations,
+            memory_config=ttnn.L1_MEMORY_CONFIG,
+            compute_kernel_config=self.output_kernel_config,
+        )  # [1, 1, B, D]
+        ttnn.deallocate(joined)
+        return out

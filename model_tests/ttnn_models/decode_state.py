@@ -1,0 +1,72 @@
+"""What a decode step reads and moves on: every user's token and position, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import ttnn
+
+from pytest_ttbringup.errors import BringupError
+
+from .config import DECODE_BATCH
+from .layouts import replicated
+
+INACTIVE = -1
+"""The position of a user who takes no part."""
+
+
+class DecodeState:
+    """Tokens and positions of B users in buffers that stay where they are, so that a captured step finds them again.
+
+    An inactive user's rotary position starts at 0, since the table has no row -1, and moves on with the others. It
+    never overtakes an active user's, and so stays within the table.
+
+    Shapes: `tokens` uint32 [1, B] and, on the same buffer, `tokens_out` [1, 1, B], `positions` int32 [B],
+    `rotary_positions` uint32 [1, B]; all row-major.
+    """
+
+    def __init__(self, mesh_device: ttnn.MeshDevice) -> None:
+        self.mesh_device = mesh_device
+
+        def buffer(values: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
+            return ttnn.to_device(self._host(values, dtype), mesh_device, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+
+        self.tokens = buffer(torch.zeros(1, DECODE_BATCH, dtype=torch.int32), ttnn.uint32)
+        self.tokens_out = ttnn.reshape(self.tokens, (1, 1, DECODE_BATCH))
+        self.positions = buffer(torch.full((DECODE_BATCH,), INACTIVE, dtype=torch.int32), ttnn.int32)
+        self.rotary_positions = buffer(torch.zeros(1, DECODE_BATCH, dtype=torch.int32), ttnn.uint32)
+
+    def write_tokens(self, tokens: Sequence[int]) -> None:
+        """Set each user's token; users not named get token 0."""
+        self._write(torch.tensor([self._padded(tokens, 0)], dtype=torch.int32), ttnn.uint32, self.tokens)
+
+    def write_positions(self, positions: Sequence[int]) -> None:
+        """Set each user's position; users not named, or at `INACTIVE`, take no part."""
+        values = torch.tensor(self._padded(positions, INACTIVE), dtype=torch.int32)
+        self._write(values, ttnn.int32, self.positions)
+        self._write(values.clamp(min=0)[None], ttnn.uint32, self.rotary_positions)
+
+    def read_tokens(self) -> list[int]:
+        """Each user's token."""
+        tokens: torch.Tensor = ttnn.to_torch(ttnn.get_device_tensors(self.tokens)[0])
+        return [int(token) for token in tokens.flatten()]
+
+    def advance(self) -> None:
+        """Move every active user on by one position, on the device."""
+        ttnn.plus_one(self.positions, skip_negative_entries=True)
+        ttnn.plus_one(self.rotary_positions)
+
+    @staticmethod
+    def _padded(values: Sequence[int], filler: int) -> list[int]:
+        if len(values) > DECODE_BATCH:
+            raise BringupError(f"A decode step has {DECODE_BATCH} users; {len(values)} given.")
+        return [*values, *[filler] * (DECODE_BATCH - len(values))]
+
+    def _host(self, values: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
+        return ttnn.from_torch(
+            values, dtype=dtype, layout=ttnn.ROW_MAJOR_LAYOUT, mesh_mapper=replicated(self.mesh_device)
+        )
+
+    def _write(self, values: torch.Tensor, dtype: ttnn.DataType, buffer: ttnn.Tensor) -> None:
+        ttnn.copy_host_to_device_tensor(self._host(values, dtype), buffer)

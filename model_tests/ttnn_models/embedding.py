@@ -1,0 +1,49 @@
+"""Token embedding."""
+
+from __future__ import annotations
+
+import ttnn
+
+from .config import DECODE_BATCH, ModelConfig
+from .precision import DEFAULT_PRECISION, PrecisionConfig
+from .state_dict import StateDict, take
+from .weights import UNCACHED, WeightCache
+
+
+class Embedding:
+    """Rows of the embedding table.
+
+    Shapes: B users, V vocabulary, D hidden.
+
+    Args:
+        mesh_device: where it runs.
+        config: sizes.
+        weights: the model's, with "model.embed_tokens.weight" [V, D].
+        precision: formats.
+        weight_cache: keeps the converted table.
+    """
+
+    def __init__(
+        self,
+        mesh_device: ttnn.MeshDevice,
+        config: ModelConfig,
+        weights: StateDict,
+        *,
+        precision: PrecisionConfig = DEFAULT_PRECISION,
+        weight_cache: WeightCache = UNCACHED,
+    ) -> None:
+        self.hidden_size = config.hidden_size
+        table = take(weights, "model.embed_tokens.weight", (config.vocab_size, config.hidden_size))
+        self.table = weight_cache.load(
+            "embed_tokens",
+            table[None, None],  # [1, 1, V, D]
+            dtype=precision.embedding_table,
+            layout=ttnn.ROW_MAJOR_LAYOUT,
+            device=mesh_device,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+        )
+
+    def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
+        """uint32 tokens [1, B], row-major → [1, 1, B, D]."""
+        x = ttnn.embedding(tokens, self.table, layout=ttnn.TILE_LAYOUT, memory_config=ttnn.L1_MEMORY_CONFIG)
+        return ttnn.reshape(x, (1, 1, DECODE_BATCH, self.hidden_size))  # from [1, B, D]

@@ -1,0 +1,61 @@
+"""The projection to the vocabulary, and the greedy choice from it."""
+
+from __future__ import annotations
+
+import ttnn
+
+from .config import ModelConfig
+from .precision import DEFAULT_PRECISION, PrecisionConfig
+from .state_dict import StateDict, take
+from .weights import UNCACHED, WeightCache
+
+
+class LMHead:
+    """Logits of the next token.
+
+    Shapes: B users, D hidden, V vocabulary.
+
+    Args:
+        mesh_device: where it runs.
+        config: sizes, and whether the embedding table is used.
+        weights: the model's, with "lm_head.weight" [V, D], or "model.embed_tokens.weight" if that is used for both.
+        precision: formats and math.
+        weight_cache: keeps the converted weight.
+    """
+
+    def __init__(
+        self,
+        mesh_device: ttnn.MeshDevice,
+        config: ModelConfig,
+        weights: StateDict,
+        *,
+        precision: PrecisionConfig = DEFAULT_PRECISION,
+        weight_cache: WeightCache = UNCACHED,
+    ) -> None:
+        self.logits_dtype = precision.logits
+        self.kernel_config = precision.lm_head_math.kernel_config(mesh_device)
+        name = "model.embed_tokens.weight" if config.tied_embeddings else "lm_head.weight"
+        self.weight = weight_cache.load(
+            "lm_head",
+            take(weights, name, (config.vocab_size, config.hidden_size)).T[None, None],  # [1, 1, D, V]
+            dtype=precision.lm_head_weight,
+            layout=ttnn.TILE_LAYOUT,
+            device=mesh_device,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+        )
+
+    def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """[1, 1, B, D] → logits [1, 1, B, V]."""
+        return ttnn.linear(
+            x,
+            self.weight,
+            dtype=self.logits_dtype,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+            compute_kernel_config=self.kernel_config,
+        )
+
+    @staticmethod
+    def greedy(logits: ttnn.Tensor, *, out: ttnn.Tensor | None = None) -> ttnn.Tensor:
+        """Logits [1, 1, B, V] → the best token of each user, uint32 [1, 1, B], row-major, written to `out` if given."""
+        rows = ttnn.to_layout(logits, ttnn.ROW_MAJOR_LAYOUT)  # [1, 1, B, V]
+        return ttnn.argmax(rows, dim=3, output_tensor=out)

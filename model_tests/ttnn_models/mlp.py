@@ -1,0 +1,88 @@
+"""The SwiGLU feed-forward block."""
+
+from __future__ import annotations
+
+import torch
+import ttnn
+
+from .config import ModelConfig
+from .precision import DEFAULT_PRECISION, PrecisionConfig
+from .state_dict import StateDict, take
+from .weights import UNCACHED, WeightCache
+
+
+class MLP:
+    """down(silu(gate(x)) · up(x)).
+
+    Shapes: B users, D hidden, F intermediate.
+
+    Args:
+        mesh_device: where it runs.
+        config: sizes.
+        weights: the layer's, with "mlp.gate_proj.weight" [F, D], "mlp.up_proj.weight" [F, D] and "mlp.down_proj.weight"
+            [D, F].
+        precision: formats and math.
+        weight_cache: keeps the converted weights.
+    """
+
+    def __init__(
+        self,
+        mesh_device: ttnn.MeshDevice,
+        config: ModelConfig,
+        weights: StateDict,
+        *,
+        precision: PrecisionConfig = DEFAULT_PRECISION,
+        weight_cache: WeightCache = UNCACHED,
+    ) -> None:
+        self.precision = precision
+        self.gate_activations = [ttnn.UnaryOpType.SILU]
+        self.gate_up_kernel_config = precision.gate_up_math.kernel_config(mesh_device)
+        self.down_kernel_config = precision.down_math.kernel_config(mesh_device)
+        hidden, inner = config.hidden_size, config.intermediate_size
+
+        def load(name: str, shape: tuple[int, int], dtype: ttnn.DataType) -> ttnn.Tensor:
+            weight: torch.Tensor = take(weights, name, shape)
+            return weight_cache.load(
+                name,
+                weight.T[None, None],  # [1, 1, in, out]
+                dtype=dtype,
+                layout=ttnn.TILE_LAYOUT,
+                device=mesh_device,
+                memory_config=ttnn.DRAM_MEMORY_CONFIG,
+            )
+
+        self.gate = load("mlp.gate_proj.weight", (inner, hidden), precision.gate_up_weight)
+        self.up = load("mlp.up_proj.weight", (inner, hidden), precision.gate_up_weight)
+        self.down = load("mlp.down_proj.weight", (hidden, inner), precision.down_weight)
+
+    def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """[1, 1, B, D] → [1, 1, B, D]."""
+        gate = self._gate_or_up(x, self.gate)  # [1, 1, B, F]
+        up = self._gate_or_up(x, self.up)  # [1, 1, B, F]
+        product = ttnn.mul(
+            gate,
+            up,
+            input_tensor_a_activations=self.gate_activations,
+            dtype=self.precision.mlp_product,
+            memory_config=ttnn.L1_MEMORY_CONFIG,
+        )  # [1, 1, B, F]
+        ttnn.deallocate(gate)
+        ttnn.deallocate(up)
+        out = ttnn.linear(
+            product,
+            self.down,
+            dtype=self.precision.activations,
+            memory_config=ttnn.L1_MEMORY_CONFIG,
+            compute_kernel_config=self.down_kernel_config,
+        )  # [1, 1, B, D]
+        ttnn.deallocate(product)
+        return out
+
+    def _gate_or_up(self, x: ttnn.Tensor, weight: ttnn.Tensor) -> ttnn.Tensor:
+        return ttnn.linear(
+            x,
+            weight,
+            dtype=self.precision.activations,
+            memory_config=ttnn.L1_MEMORY_CONFIG,
+            compute_kernel_config=self.gate_up_kernel_config,
+        )
