@@ -1,41 +1,54 @@
-"""What the rungs share: the model's sizes, its converted weights, and the TT-NN model built once."""
+"""What the rungs share: the model's sizes, its converted weights, and the TT-NN model built once.
+
+pytest reads this file even for `pytest --help`, so what is heavy is imported where it is needed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import ttnn
-from ttnn_models.config import ModelConfig
-from ttnn_models.generator import Generator
-from ttnn_models.model import CausalLM
-from ttnn_models.rotary_embedding import RotaryEmbedding
-from ttnn_models.weights import WeightCache
 
 from pytest_ttbringup.options import settings_of
-from pytest_ttbringup.reference.model import BringupModel
+
+if TYPE_CHECKING:
+    import ttnn
+    from ttnn_models.config import ModelConfig
+    from ttnn_models.generator import Generator
+    from ttnn_models.model import CausalLM
+    from ttnn_models.rotary_embedding import RotaryEmbedding
+    from ttnn_models.weights import WeightCache
+
+    from pytest_ttbringup.reference.model import BringupModel
 
 POSITIONS = 256
-"""Positions the KV cache holds for each user: room for every text of the ladder, at an eighth of a GiB for SmolLM2."""
+"""Positions the KV cache holds for each user: room for every text of the ladder."""
 
 
 @pytest.fixture
 def model_config(model: BringupModel) -> ModelConfig:
     """The sizes of the TT-NN model."""
+    from ttnn_models.config import ModelConfig
+
     return ModelConfig.from_hf(model.config, max_seq_len=min(POSITIONS, model.config.max_position_embeddings))
 
 
 @pytest.fixture
 def weight_cache(pytestconfig: pytest.Config) -> WeightCache:
     """Converted weights, kept on disk."""
+    from ttnn_models.weights import WeightCache
+
     return WeightCache(settings_of(pytestconfig).cache_dir / "weights")
 
 
 @pytest.fixture
 def rotary(mesh_device: ttnn.MeshDevice, model_config: ModelConfig) -> RotaryEmbedding:
     """The rotary embedding that all attention modules of a model share."""
+    from ttnn_models.rotary_embedding import RotaryEmbedding
+
     return RotaryEmbedding(mesh_device, model_config)
 
 
@@ -55,11 +68,16 @@ def generator(causal_lm: CausalLM) -> Generator:
 
 @lru_cache(maxsize=1)
 def _built(model: BringupModel, mesh_device: ttnn.MeshDevice, config: ModelConfig, weights: Path | None) -> CausalLM:
+    from ttnn_models.model import CausalLM
+    from ttnn_models.weights import WeightCache
+
     return CausalLM.from_weights(mesh_device, config, model.reference.state_dict(), weight_cache=WeightCache(weights))
 
 
 @lru_cache(maxsize=1)
 def _generator(causal_lm: CausalLM) -> Generator:
+    from ttnn_models.generator import Generator
+
     return Generator(causal_lm)
 
 

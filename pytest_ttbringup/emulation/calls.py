@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from pytest_ttbringup.emulation.values import Chip
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """What a semantics function may want to know beyond the values of its arguments."""
 
     name: str
@@ -32,19 +30,20 @@ class Call:
         return self.arguments[position] if position < len(self.arguments) else self.keywords.get(keyword)
 
 
-def device_tensors(value: Any) -> Iterator[ttnn.Tensor]:
-    """Every device tensor in an argument or result: lists, tuples and dictionaries are looked into."""
+def device_tensors(*values: Any) -> list[ttnn.Tensor]:
+    """Every device tensor in arguments or results: lists, tuples and dictionaries are looked into."""
     import ttnn
 
-    if isinstance(value, ttnn.Tensor):
-        if value.storage_type() == ttnn.StorageType.DEVICE:
-            yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from device_tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from device_tensors(item)
+    found: list[ttnn.Tensor] = []
+    for value in values:
+        if isinstance(value, ttnn.Tensor):
+            if value.storage_type() == ttnn.StorageType.DEVICE:
+                found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += device_tensors(*value)
+        elif isinstance(value, dict):
+            found += device_tensors(*value.values())
+    return found
 
 
 def substitute(value: Any, values_of: Callable[[ttnn.Tensor], torch.Tensor]) -> Any:
@@ -54,7 +53,7 @@ def substitute(value: Any, values_of: Callable[[ttnn.Tensor], torch.Tensor]) -> 
     if isinstance(value, ttnn.Tensor):
         return values_of(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(substitute(item, values_of) for item in value)
+        return type(value)([substitute(item, values_of) for item in value])
     if isinstance(value, dict):
         return {key: substitute(item, values_of) for key, item in value.items()}
     return value

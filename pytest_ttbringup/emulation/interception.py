@@ -65,14 +65,13 @@ class OperationWrapper:
         if transfer is not None:
             return transfer(operation.function, *arguments, **keywords)
         if not operation.is_cpp_operation and name not in own_semantics():
-            return self._original(
-                operation, *arguments, **keywords
-            )  # written in Python: the operations inside come by here
+            # written in Python: the operations inside come by here
+            return self._original(operation, *arguments, **keywords)
 
-        inputs = [*device_tensors(arguments), *device_tensors(keywords)]
+        inputs = device_tensors(*arguments, *keywords.values())
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
         output = self._original(operation, *arguments, **keywords)
-        outputs = list(device_tensors(output))
+        outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
         rule = self._semantics(operation)
@@ -140,26 +139,25 @@ class OperationWrapper:
         """Mark buffers whose values are the same memory on the host, as after a move, so that no one writes them in
         place.
         """
-        storages = [{part.untyped_storage().data_ptr() for part in values[id(tensor)].values()} for tensor in inputs]
+        sources = {
+            part.untyped_storage().data_ptr(): source for source in inputs for part in values[id(source)].values()
+        }
         for tensor, shards in zip(outputs, results, strict=True):
-            own = {part.untyped_storage().data_ptr() for part in shards.values()}
-            for source, storage in zip(inputs, storages, strict=True):
-                if own & storage and source.buffer_unique_id() != tensor.buffer_unique_id():
+            for part in shards.values():
+                source = sources.get(part.untyped_storage().data_ptr())
+                if source is not None and source.buffer_unique_id() != tensor.buffer_unique_id():
                     self._memory.mark_shared(source)
                     self._memory.mark_shared(tensor)
 
 
-def _evaluate(rule: Semantics, call: Call, chip: tuple[int, ...], values: dict[int, Shards]) -> Any:
-    import torch
-
+def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]) -> Any:
     def on_chip(tensor: ttnn.Tensor) -> torch.Tensor:
         shards = values.get(id(tensor))
         return shards[chip] if shards is not None else values_of(tensor)
 
     arguments = substitute(call.arguments, on_chip)
     keywords = substitute(call.keywords, on_chip)
-    with torch.no_grad():
-        return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)
+    return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)
 
 
 def _rounded(result: Any, name: str, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
@@ -172,12 +170,12 @@ def _rounded(result: Any, name: str, outputs: list[ttnn.Tensor]) -> list[torch.T
         raise EmulationError(f"{name}: its semantics gave {len(parts)} tensors where TT-NN returned {len(outputs)}")
     rounded = []
     for part, tensor in zip(parts, outputs, strict=True):
-        shape = tuple(tensor.shape)
-        if tuple(part.shape) != shape:
+        if tensor.shape != part.shape:
             if part.numel() != tensor.logical_volume():
                 raise EmulationError(
-                    f"{name}: its semantics gave the shape {list(part.shape)} where TT-NN's output has {list(shape)}"
+                    f"{name}: its semantics gave the shape {list(part.shape)} where TT-NN's output has "
+                    f"{list(tensor.shape)}"
                 )
-            part = part.reshape(shape)
+            part = part.reshape(tuple(tensor.shape))
         rounded.append(round_to(part, tensor.dtype))
     return rounded

@@ -27,19 +27,27 @@ Shards = dict[Chip, "torch.Tensor"]
 
 
 class Form(NamedTuple):
-    """How a tensor lays its values out in its buffer; two tensors on one buffer may differ in it."""
+    """How a tensor lays its values out in its buffer; two tensors on one buffer may differ in it.
 
-    shape: tuple[int, ...]
-    padded_shape: tuple[int, ...]
-    tile: tuple[int, int] | None
+    Kept as TT-NN gives it: turning shapes into tuples costs more than the rest of most operations' bookkeeping.
+    """
+
+    shape: ttnn.Shape
+    padded_shape: ttnn.Shape
+    layout: ttnn.Layout
+    tile: ttnn.Tile
     dtype: ttnn.DataType
 
     @classmethod
     def of(cls, tensor: ttnn.Tensor) -> Form:
+        return cls(tensor.shape, tensor.padded_shape, tensor.layout, tensor.tile, tensor.dtype)
+
+    @property
+    def tile_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of a tile, None in row-major layout."""
         import ttnn
 
-        tile = tuple(tensor.get_tile().tile_shape) if tensor.layout == ttnn.TILE_LAYOUT else None
-        return cls(tuple(tensor.shape), tuple(tensor.padded_shape), tile, tensor.dtype)
+        return tuple(self.tile.tile_shape) if self.layout == ttnn.TILE_LAYOUT else None
 
 
 @dataclass
@@ -72,8 +80,7 @@ class DeviceMemory:
         contents = self._find(tensor)
         chips = chips_of(tensor)
         shards = contents.shards if len(chips) == len(contents.shards) else {c: contents.shards[c] for c in chips}
-        # Shapes of equal rank and size, the common case, need no `Form`, which costs more than the rest of the read.
-        if tuple(tensor.shape) == contents.form.shape and tensor.dtype == contents.form.dtype:
+        if tensor.shape == contents.form.shape and tensor.dtype == contents.form.dtype:
             return shards
         return _each(shards, lambda values: _reform(values, contents.form, Form.of(tensor), contents.padding))
 
@@ -109,7 +116,7 @@ class DeviceMemory:
         if contents.shared:
             contents.shards = _each(contents.shards, lambda values: values.clone())
             contents.shared = False
-        if tuple(tensor.shape) != contents.form.shape:
+        if tensor.shape != contents.form.shape:
             contents.shards, contents.form = self.read(tensor), Form.of(tensor)
         return contents.shards
 
@@ -155,8 +162,13 @@ class DeviceMemory:
         self._sweep_above = max(self._SWEEP_AT_LEAST, 2 * len(self._contents))
 
 
+_ONE_CHIP: list[Chip] = [(0, 0)]
+
+
 def chips_of(tensor: ttnn.Tensor) -> list[Chip]:
     """The mesh coordinates on which a device tensor has a part, in row-major order."""
+    if tensor.device().get_num_devices() == 1:
+        return _ONE_CHIP
     return [tuple(coordinate) for coordinate in tensor.device_coords()]
 
 
@@ -173,7 +185,7 @@ def _reform(values: torch.Tensor, written: Form, read: Form, padding: float) -> 
     """Read values that were written in one form through a tensor of another, as the bytes of the buffer would have
     it.
     """
-    if written.dtype != read.dtype or math.prod(written.padded_shape) != math.prod(read.padded_shape):
+    if written.dtype != read.dtype or math.prod(tuple(written.padded_shape)) != math.prod(tuple(read.padded_shape)):
         raise EmulationError(
             f"a buffer written as {list(written.shape)} {written.dtype.name} is read as {list(read.shape)} "
             f"{read.dtype.name}: the emulated device can't tell what it holds then, since dtype or padded size differ."
@@ -185,25 +197,27 @@ def _in_memory(values: torch.Tensor, form: Form, padding: float) -> torch.Tensor
     """[*shape] -> the padded values in the order in which the buffer holds them, flat."""
     import torch
 
-    pads = [amount for size, padded in zip(form.shape, form.padded_shape, strict=True) for amount in (padded - size, 0)]
+    sizes = zip(tuple(form.shape), tuple(form.padded_shape), strict=True)
+    pads = [amount for size, padded in sizes for amount in (padded - size, 0)]
     if any(pads):
         fill = padding if values.is_floating_point() or not math.isnan(padding) else 0
         values = torch.nn.functional.pad(values, pads[::-1], value=fill)
-    if form.tile is None:
+    if form.tile_shape is None:
         return values.reshape(-1)
-    height, width = form.tile
-    rows, columns = form.padded_shape[-2:]
+    height, width = form.tile_shape
+    rows, columns = tuple(form.padded_shape)[-2:]
     tiles = values.reshape(-1, rows // height, height, columns // width, width)
     return tiles.transpose(2, 3).reshape(-1)
 
 
 def _from_memory(flat: torch.Tensor, form: Form) -> torch.Tensor:
     """The inverse of `_in_memory`: flat padded values -> [*shape]."""
-    if form.tile is None:
-        padded = flat.reshape(form.padded_shape)
+    padded_shape = tuple(form.padded_shape)
+    if form.tile_shape is None:
+        padded = flat.reshape(padded_shape)
     else:
-        height, width = form.tile
-        rows, columns = form.padded_shape[-2:]
+        height, width = form.tile_shape
+        rows, columns = padded_shape[-2:]
         tiles = flat.reshape(-1, rows // height, columns // width, height, width)
-        padded = tiles.transpose(2, 3).reshape(form.padded_shape)
-    return padded[tuple(slice(0, size) for size in form.shape)]
+        padded = tiles.transpose(2, 3).reshape(padded_shape)
+    return padded[tuple(slice(0, size) for size in tuple(form.shape))]

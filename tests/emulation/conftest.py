@@ -1,10 +1,8 @@
-"""Settings for the plugin's own tests."""
+"""Settings of the property tests on the emulated device."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
-
-pytest_plugins = ["pytester"]
 
 # Deadlines flake on shared cores, where one example may wait for another process. `mesh_device` is one open device for
 # the whole session whatever its scope, so that examples share it is meant.

@@ -1,0 +1,193 @@
+"""Each fault that a bring-up makes sooner or later turns its rung red. A rung that let one pass would be worth nothing.
+
+Every control breaks one thing in the TT-NN model and then runs the rung itself, the very test function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import test_02_decode_modules as modules
+import test_03_decode_layer as layers
+import torch
+import ttnn
+from ttnn_models.attention import Attention
+from ttnn_models.config import ModelConfig
+from ttnn_models.kv_cache import ContiguousKVCache
+from ttnn_models.mlp import MLP
+from ttnn_models.rotary_embedding import RotaryEmbedding, RotaryTables
+from ttnn_models.state_dict import StateDict
+from ttnn_models.weights import UNCACHED
+
+from pytest_ttbringup.comparison import ComparisonFailure
+from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.reference.model import BringupModel
+
+Break = Callable[[pytest.MonkeyPatch, ModelConfig], None]
+
+
+def swapped_heads(monkeypatch: pytest.MonkeyPatch, config: ModelConfig) -> None:
+    """The first and the last query head change places."""
+
+    def swap(weights: StateDict) -> StateDict:
+        query = weights["self_attn.q_proj.weight"].unflatten(0, (config.num_heads, -1)).clone()
+        query[[0, -1]] = query[[-1, 0]]
+        return {**weights, "self_attn.q_proj.weight": query.flatten(0, 1)}
+
+    _with_weights(monkeypatch, Attention, swap)
+
+
+def rotary_off_by_one(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """Q and K are rotated for the position before."""
+    decode_tables = RotaryEmbedding.decode_tables
+
+    def stale(self: RotaryEmbedding, positions: ttnn.Tensor) -> RotaryTables:
+        before = (ttnn.to_torch(positions).long() - 1).clamp(min=0)
+        return decode_tables(self, _integers(before, positions))
+
+    monkeypatch.setattr(RotaryEmbedding, "decode_tables", stale)
+
+
+def keys_and_values_exchanged(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """K is written into the cache of V, and V into that of K."""
+    update = ContiguousKVCache.update
+    monkeypatch.setattr(
+        ContiguousKVCache, "update", lambda self, key, value, positions: update(self, value, key, positions)
+    )
+
+
+def stale_cache_position(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """K and V are written one position too early."""
+    update = ContiguousKVCache.update
+
+    def stale(self: ContiguousKVCache, key: ttnn.Tensor, value: ttnn.Tensor, positions: ttnn.Tensor) -> None:
+        before = (ttnn.to_torch(positions).long() - 1).clamp(min=0)
+        update(self, key, value, _integers(before, positions))
+
+    monkeypatch.setattr(ContiguousKVCache, "update", stale)
+
+
+def no_attention_scale(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """Scores are not divided by the square root of the head size."""
+    attend = ContiguousKVCache.attend
+    monkeypatch.setattr(
+        ContiguousKVCache, "attend", lambda self, query, positions, **_: attend(self, query, positions, scale=1.0)
+    )
+
+
+def transposed_weight(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """The output projection is square, so its transpose fits as well."""
+
+    def transpose(weights: StateDict) -> StateDict:
+        return {**weights, "self_attn.o_proj.weight": weights["self_attn.o_proj.weight"].T.contiguous()}
+
+    _with_weights(monkeypatch, Attention, transpose)
+
+
+def no_silu(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """The gate goes through no activation."""
+    decode = MLP.decode
+
+    def linear(self: MLP, x: ttnn.Tensor) -> ttnn.Tensor:
+        self.gate_activations = []
+        return decode(self, x)
+
+    monkeypatch.setattr(MLP, "decode", linear)
+
+
+def shifted_user(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """One user's row of the MLP's output is shifted by one element."""
+    decode = MLP.decode
+
+    def shifted(self: MLP, x: ttnn.Tensor) -> ttnn.Tensor:
+        out = decode(self, x)
+        rows = ttnn.to_torch(out)
+        rows[..., 5, :] = rows[..., 5, :].roll(1, -1)
+        return ttnn.from_torch(rows, dtype=out.dtype, layout=ttnn.TILE_LAYOUT, device=out.device())
+
+    monkeypatch.setattr(MLP, "decode", shifted)
+
+
+ATTENTION: tuple[Break, ...] = (
+    swapped_heads,
+    rotary_off_by_one,
+    keys_and_values_exchanged,
+    stale_cache_position,
+    no_attention_scale,
+    transposed_weight,
+)
+FEED_FORWARD: tuple[Break, ...] = (no_silu, shifted_user)
+
+
+@pytest.fixture(params=[*ATTENTION, *FEED_FORWARD], ids=lambda fault: fault.__name__)
+def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model_config: ModelConfig) -> Break:
+    """One thing broken in the TT-NN model for the time of a test."""
+    request.param(monkeypatch, model_config)
+    broken: Break = request.param
+    return broken
+
+
+def test_a_fault_turns_its_module_red(
+    model: BringupModel,
+    fault: Break,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    compare: Compare,
+) -> None:
+    if fault in FEED_FORWARD:
+        rung = partial(modules.test_decode_mlp, model, "first", mesh_device, model_config, UNCACHED, compare)
+    else:
+        case = ("first", "mixed", "contiguous")
+        rung = partial(
+            modules.test_decode_attention, model, *case, mesh_device, model_config, rotary, UNCACHED, compare
+        )
+    with pytest.raises(ComparisonFailure, match=r"PCC -?\d\.\d+ < 0\.999"):
+        rung()
+
+
+@pytest.mark.usefixtures("fault")
+def test_a_fault_turns_its_layer_red(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    compare: Compare,
+) -> None:
+    with pytest.raises(ComparisonFailure, match="decode_layer"):
+        layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, compare)
+
+
+def test_without_a_fault_the_rungs_are_green(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    compare: Compare,
+) -> None:
+    """The controls above fail for their fault and not for the way they run."""
+    modules.test_decode_mlp(model, "first", mesh_device, model_config, UNCACHED, compare)
+    modules.test_decode_attention(
+        model, "first", "mixed", "contiguous", mesh_device, model_config, rotary, UNCACHED, compare
+    )
+    layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, compare)
+
+
+def _with_weights(
+    monkeypatch: pytest.MonkeyPatch, module: type[Attention], change: Callable[[StateDict], StateDict]
+) -> None:
+    build = module.__init__
+
+    def broken(
+        self: Attention, mesh_device: ttnn.MeshDevice, config: ModelConfig, weights: StateDict, **how: object
+    ) -> None:
+        build(self, mesh_device, config, change(weights), **how)
+
+    monkeypatch.setattr(module, "__init__", broken)
+
+
+def _integers(values: torch.Tensor, like: ttnn.Tensor) -> ttnn.Tensor:
+    """Row-major integers in the format and shape of another tensor, on its device."""
+    return ttnn.from_torch(values.reshape(tuple(like.shape)).int(), dtype=like.dtype, device=like.device())

@@ -1,0 +1,235 @@
+"""The settings of a run: command line, else environment, else ini file, else default; resolved once and frozen."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import pytest
+
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.option_table import (
+    CACHE,
+    DEFAULT_MODEL,
+    DEFAULT_SEED,
+    LAYERS,
+    MESH,
+    MODEL,
+    PCC_THRESHOLD,
+    SEED,
+    SYSTEM,
+    TARGET,
+    Given,
+    add_options,
+    given,
+)
+from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target
+from pytest_ttbringup.targets.systems import SYSTEMS, System, system_holding, system_of
+
+__all__ = ["Layers", "Settings", "add_options", "resolve", "settings_of"]
+
+Layers = Literal["edges", "all"] | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do.
+
+    Attributes:
+        target: `emulated`, `silicon` or `simulator`.
+        target_reason: why that one, for the report header.
+        system: the name of a system of `targets.systems`.
+        mesh: mesh shape (rows, columns).
+        pcc_threshold: the user's own threshold for every comparison; None leaves it to each comparison.
+        models: models the catalog can resolve, as they were named and in that order.
+        layers: `edges` (first, middle, last), `all`, or layer numbers that every model has.
+        seed: for `reset_seeds` and random weights, 0 to 2**32 - 1.
+        cache_dir: an existing folder of the user's that can be written.
+    """
+
+    target: str
+    target_reason: str
+    system: str
+    mesh: tuple[int, int]
+    pcc_threshold: float | None
+    models: tuple[str, ...]
+    layers: Layers
+    seed: int
+    cache_dir: Path
+
+
+SETTINGS = pytest.StashKey[Settings]()
+
+
+def settings_of(config: pytest.Config) -> Settings:
+    """The settings of this run, resolved at the first call."""
+    if SETTINGS not in config.stash:
+        config.stash[SETTINGS] = resolve(config)
+    return config.stash[SETTINGS]
+
+
+def resolve(config: pytest.Config) -> Settings:
+    """Read every setting and check it.
+
+    Raises:
+        pytest.UsageError: a value is illegal; the message names it, where it came from, what is legal and the fix.
+    """
+    target_given = given(config, TARGET)
+    target, reason = _target(target_given)
+    system = _system(given(config, SYSTEM), target)
+    models: tuple[str, ...] = _parsed(given(config, MODEL), _models, (DEFAULT_MODEL,))
+    return Settings(
+        target=target,
+        target_reason=reason,
+        system=system.name,
+        mesh=_parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh),
+        pcc_threshold=_parsed(given(config, PCC_THRESHOLD), _pcc_threshold, None),
+        models=models,
+        layers=_parsed(given(config, LAYERS), lambda it: _layers(it, models), "edges"),
+        seed=_parsed(given(config, SEED), _seed, DEFAULT_SEED),
+        cache_dir=_cache_dir(given(config, CACHE), config),
+    )
+
+
+T = TypeVar("T")
+
+
+def _parsed(value: Given | None, parse: Callable[[Given], T], default: T) -> T:
+    return default if value is None else parse(value)
+
+
+def _target(value: Given | None) -> tuple[str, str]:
+    if value is None:
+        return default_target()
+    if value.value not in TARGET_NAMES:
+        value.refuse("no such target.", _choose(value.value, TARGET_NAMES))
+    return value.value, f"chosen by {value.fix}"
+
+
+def _system(value: Given | None, target: str) -> System:
+    try:
+        return default_system(target) if value is None else system_of(value.value)
+    except BringupError as error:
+        if value is None:
+            raise pytest.UsageError(str(error)) from error
+        value.refuse(str(error))
+
+
+def _mesh(value: Given, system: System) -> tuple[int, int]:
+    shape = re.fullmatch(r"(\d+)x(\d+)", value.value.strip(), re.IGNORECASE)
+    if not shape:
+        value.refuse("a mesh shape is two numbers, ROWSxCOLUMNS.", f"For instance {value.fix}=1x2.")
+    mesh = (int(shape[1]), int(shape[2]))
+    if 0 in mesh:
+        value.refuse("a mesh has at least one row and one column.", f"For instance {value.fix}=1x1.")
+    if not system.holds(mesh):
+        chips = f"{system.chips} chip" + ("s" if system.chips > 1 else "")
+        value.refuse(f"needs {mesh[0] * mesh[1]} chips, but system {system.name} has {chips}.", _larger(mesh, system))
+    return mesh
+
+
+def _larger(mesh: tuple[int, int], system: System) -> str:
+    rows, cols = system.mesh
+    fitting = system_holding(mesh, arch=system.arch)
+    if fitting:
+        return f"Use {SYSTEM.flag}={fitting.name} ({fitting.description}), or a mesh of at most {rows}x{cols}."
+    largest = max((it for it in SYSTEMS if it.arch == system.arch), key=lambda it: it.chips)
+    return (
+        f"No system is that large: the largest, {SYSTEM.flag}={largest.name}, has {largest.chips} chips "
+        f"({largest.mesh[0]}x{largest.mesh[1]})."
+    )
+
+
+def _pcc_threshold(value: Given) -> float:
+    try:
+        threshold = float(value.value)
+    except ValueError:
+        threshold = float("nan")
+    if not 0 < threshold <= 1:  # also refuses nan
+        value.refuse("a PCC threshold is a number above 0 and at most 1.", f"For instance {value.fix}=0.99.")
+    return threshold
+
+
+def _models(value: Given) -> tuple[str, ...]:
+    from pytest_ttbringup.reference import catalog
+
+    names = _items(value)
+    try:
+        for name in names:
+            catalog.resolve(name)
+    except BringupError as error:
+        value.refuse(str(error))
+    return tuple(dict.fromkeys(names))
+
+
+def _layers(value: Given, models: Sequence[str]) -> Layers:
+    text = value.value.strip()
+    if text == "edges":
+        return "edges"
+    if text == "all":
+        return "all"
+    items = _items(value)
+    if not all(item.isascii() and item.isdigit() for item in items):
+        value.refuse("not a choice of layers.", f"Give edges, all, or layer numbers from 0, as in {value.fix}=0,3,7.")
+    numbers = tuple(dict.fromkeys(int(item) for item in items))
+    for model in models:
+        count = _layer_count(model)
+        if max(numbers) >= count:
+            value.refuse(
+                f"{model} has {count} layers, 0 to {count - 1}.", "Give numbers in that range, or edges, or all."
+            )
+    return numbers
+
+
+def _layer_count(model: str) -> int:
+    from pytest_ttbringup.reference import catalog
+
+    try:
+        return catalog.layer_count(model)
+    except BringupError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _seed(value: Given) -> int:
+    text = value.value.strip()
+    if not (text.isascii() and text.isdigit() and int(text) < 2**32):  # NumPy's legacy seed takes 32 bits
+        value.refuse("a seed is a whole number from 0 to 4294967295.", f"For instance {value.fix}={DEFAULT_SEED}.")
+    return int(text)
+
+
+def _items(value: Given) -> list[str]:
+    items = [item.strip() for item in value.value.split(",")]
+    if not all(items):
+        value.refuse("an item of the list is empty.", f"Separate the items by single commas, as in {value.fix}=a,b.")
+    return items
+
+
+def _choose(wrong: str, legal: Sequence[str]) -> str:
+    near = difflib.get_close_matches(wrong, legal, n=1, cutoff=0.4)
+    return (f"Did you mean {near[0]!r}? " if near else "") + f"Choose one of: {', '.join(legal)}."
+
+
+def _cache_dir(value: Given | None, config: pytest.Config) -> Path:
+    if value is None:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "ttbringup"
+        value = Given(str(folder), f"the default cache folder {str(folder)!r}", CACHE.flag)
+    else:
+        start = config.rootpath if value.fix == CACHE.ini else config.invocation_params.dir
+        folder = start / Path(value.value).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        value.refuse(
+            f"can't write to this folder: {error.strerror or error} ({error.filename or folder}).",
+            f"Give one that you may write with {CACHE.flag}=DIR or {CACHE.environment}.",
+        )
+    return folder

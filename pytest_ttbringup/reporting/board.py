@@ -1,0 +1,134 @@
+"""The bring-up board: where each model stands, and the command that takes it one rung up."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+
+from pytest_ttbringup.reporting.standing import Result, Row, Rung
+from pytest_ttbringup.stages import Stage
+
+_GAP = "  "
+
+
+def board_lines(rows: Sequence[Row], width: int) -> list[str]:
+    """The board as plain lines no wider than the terminal if they can be.
+
+    One line per model with a column per stage; where that is too wide, first without saying where the worst PCC was,
+    then one line per stage.
+    """
+    stages = [rung.stage for rung in rows[0].rungs.values()]
+    lines: list[str] = []
+    for brief in (False, True):
+        lines = _wide(rows, stages, brief=brief)
+        if max(map(len, lines)) <= width:
+            return lines
+    return _long(rows)
+
+
+def next_line(rows: Sequence[Row], *, arguments: Sequence[str], model_arguments: Mapping[str, str]) -> str:
+    """What to run next: the first red rung, else the lowest not run above those that ran, else the lowest not run.
+
+    Args:
+        rows: the board.
+        arguments: options of this run to repeat.
+        model_arguments: for each model on the board the option that chooses it; none for pytest's default.
+    """
+    for row in rows:
+        for rung in row.rungs.values():
+            if failures := rung.failures():
+                return _command([*arguments, "-k", failures[0].test], model_arguments.get(row.model))
+    for row in rows:
+        if stage := _next_stage(row):
+            return _command([*arguments, "-k", stage.select], model_arguments.get(row.model)) + f"    # {stage.name}"
+    return "next: every rung here is green"
+
+
+def _next_stage(row: Row) -> Stage | None:
+    reached = max((number for number, rung in row.rungs.items() if rung.outcome() == "passed"), default=-1)
+    waiting = [rung.stage for rung in row.rungs.values() if rung.outcome() == "not run"]
+    above = [stage for stage in waiting if stage.number > reached]
+    return next(iter(above or waiting), None)
+
+
+def _command(arguments: Sequence[str], model_argument: str | None) -> str:
+    return "next: " + shlex.join(["pytest", *arguments, *filter(None, [model_argument])])
+
+
+def _wide(rows: Sequence[Row], stages: Sequence[Stage], *, brief: bool) -> list[str]:
+    header = ["model", "target", *(stage.heading for stage in stages), "time"]
+    body = [
+        [
+            row.model or "-",
+            row.target,
+            *(cell(rung, brief=brief) for rung in row.rungs.values()),
+            _duration(row.seconds),
+        ]
+        for row in rows
+    ]
+    return _aligned([header, *body])
+
+
+def _long(rows: Sequence[Row]) -> list[str]:
+    lines: list[str] = []
+    for row in rows:
+        lines.append(f"{row.model or 'tests'} on {row.target}, {_duration(row.seconds)}")
+        table = [
+            ["", rung.stage.name, _duration(rung.seconds) if rung.results else "", cell(rung)]
+            for rung in row.rungs.values()
+        ]
+        lines += _aligned(table)
+    return lines
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [_GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def cell(rung: Rung, *, brief: bool = False) -> str:
+    """A rung in a few words: `-` (not run), `skip`, `ok 0.99991 (mlp first)`, `ok 98.4/100`, `FAIL decode_mlp 0.982`.
+
+    `brief` leaves out where the worst PCC was. A rung of which only some tests ran says how many, as in `ok 3/42`.
+    """
+    outcome = rung.outcome()
+    if outcome == "not run":
+        return "-"
+    if outcome == "skipped":
+        return "skip"
+    if failures := rung.failures():
+        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+        name = failures[0].test if brief else failures[0].label
+        return " ".join(filter(None, ["FAIL", name, _pcc(failures[0].pcc)])) + more
+    words = ["ok"]
+    if rung.planned > len(rung.results):
+        words.append(f"{len(rung.results)}/{rung.planned}")
+    if tokens := rung.worst_tokens():
+        words.append("/".join(f"{math.floor(share * 1000) / 10:g}" for share in tokens))
+    elif worst := rung.worst():
+        words.append(_pcc(worst.pcc))
+        where = _where(worst, rung)
+        if where and not brief:
+            words.append(f"({where})")
+    return " ".join(words)
+
+
+def _where(worst: Result, rung: Rung) -> str:
+    if len({result.test for result in rung.results}) == 1:
+        return worst.case
+    return f"{worst.test.removeprefix('decode_').removeprefix('prefill_')} {worst.case}".rstrip()
+
+
+def _pcc(pcc: float | None) -> str:
+    if pcc is None:
+        return ""
+    if not math.isfinite(pcc):
+        return "undefined"
+    return f"{math.floor(pcc * 1e5) / 1e5:.5f}"  # never rounded up to or above a threshold it misses
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

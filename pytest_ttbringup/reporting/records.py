@@ -1,0 +1,38 @@
+"""What tests leave behind for the reports.
+
+A record is a dictionary of plain types under the property name `ttbringup`, so that it survives pytest-xdist and
+shows in JUnit XML:
+
+- `{"kind": "stage", "stage": 2, "model": "tiny-llama", "target": "emulated", "test": "decode_mlp", "case": "first"}`,
+  one per stage test;
+- `{"kind": "comparison", "name": …, "pcc": …, "threshold": …, "passed": …, "where": …, …}` from `Comparison.record`;
+- `{"kind": "tokens", "top1": …, "top5": …, "kl": …, "passed": …, …}` from `TokenAccuracy.record`;
+- `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+PROPERTY = "ttbringup"
+
+EVIDENCE = ("comparison", "tokens", "check")
+"""The kinds of which a stage test must leave at least one."""
+
+
+def check_record(name: str, passed: bool, detail: str) -> dict[str, Any]:
+    """The record of a stage check that is not numeric, for instance that two texts are equal."""
+    return {"kind": "check", "name": name, "passed": passed, "detail": detail}
+
+
+def stage_record(stage: int, *, model: str, target: str, test: str, case: str) -> dict[str, Any]:
+    """The record that a test belongs to a stage. `model` and `case` are empty when the test has none."""
+    return {"kind": "stage", "stage": stage, "model": model, "target": target, "test": test, "case": case}
+
+
+def records(properties: Iterable[Any], *kinds: str) -> Iterator[dict[str, Any]]:
+    """The records among a test's `user_properties`, of the kinds asked for, or of all."""
+    for name, value in properties:  # tuples, or lists once they have travelled through pytest-xdist
+        if name == PROPERTY and isinstance(value, dict) and (not kinds or value.get("kind") in kinds):
+            yield value

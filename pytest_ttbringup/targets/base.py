@@ -1,0 +1,88 @@
+"""The protocol every target follows, and what all of them share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.targets.systems import System
+
+
+class Target(Protocol):
+    """What executes TT-NN in this run."""
+
+    name: str
+
+    def prepare(self) -> None:
+        """Set what this process needs before `ttnn` is imported.
+
+        Raises:
+            BringupError: the target can't run here, or `ttnn` was imported already.
+        """
+
+    def install(self) -> None:
+        """Finish the set-up once `ttnn` may be imported; calling it again does nothing."""
+
+    def open_mesh(self, rows: int, cols: int, **device_params: Any) -> Any:
+        """Open a `ttnn.MeshDevice` of this shape with the keyword arguments of `ttnn.open_mesh_device`."""
+
+    def close_mesh(self, mesh: Any) -> None:
+        """Close a mesh that `open_mesh` gave."""
+
+    def header(self) -> str:
+        """The target in a few words, for the report header."""
+
+
+class TTNNTarget:
+    """The common part: a target on which TT-NN opens and closes meshes itself."""
+
+    name: str
+
+    def __init__(self, system: System, mesh: tuple[int, int], cache_dir: Path) -> None:
+        self.system = system
+        self.mesh = mesh
+        self.cache_dir = cache_dir
+
+    def prepare(self) -> None:
+        if "ttnn" in sys.modules:
+            raise BringupError(
+                f"ttnn was imported before the {self.name} target was set up, and TT-NN chooses its devices at import. "
+                "Import ttnn in test modules and conftest.py files, not in a plugin that pytest loads before them. "
+                "In a checkout that is not installed, name this one: pytest -p pytest_ttbringup.plugin."
+            )
+        quiet_logs(self.cache_dir / "logs")
+
+    def install(self) -> None:
+        pass
+
+    def open_mesh(self, rows: int, cols: int, **device_params: Any) -> Any:
+        import ttnn
+
+        return ttnn.open_mesh_device(ttnn.MeshShape(rows, cols), **device_params)
+
+    def close_mesh(self, mesh: Any) -> None:
+        import ttnn
+
+        ttnn.close_mesh_device(mesh)
+
+    def header(self) -> str:
+        rows, cols = self.mesh
+        return f"{self.name} ({self.system.arch}, {self.system.name}, mesh {rows}x{cols})"
+
+
+def worker_id() -> str:
+    """This pytest-xdist worker's name (`gw0`, …), or `main`."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+def quiet_logs(log_dir: Path) -> None:
+    """Keep TT-Metal's and TT-NN's log lines out of the terminal, and their files out of the working directory.
+
+    A variable the user set is left alone.
+    """
+    os.environ.setdefault("TT_LOGGER_LEVEL", "error")  # TT-Metal narrates every device it opens
+    os.environ.setdefault("LOGURU_LEVEL", "WARNING")  # TT-NN prints its whole configuration at import, at debug level
+    os.environ.setdefault("TT_METAL_LOGS_PATH", str(log_dir))  # else a folder `generated` appears where pytest runs

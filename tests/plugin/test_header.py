@@ -1,0 +1,36 @@
+"""The line of the report header."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from .conftest import Run
+
+
+def test_the_header_says_which_target_and_why(run: Run, pytester: pytest.Pytester, monkeypatch, no_device) -> None:
+    monkeypatch.delenv("TTBRINGUP_TARGET")
+    pytester.makepyfile("def test_one(): pass")
+    result = run(*no_device)
+    expected = (
+        f"ttbringup: target emulated (wormhole_b0, n150, mesh 1x1), ttnn {version('ttnn')}, no Tenstorrent device found"
+    )
+    assert expected in result.outlines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--tt-target=emulated"], "target emulated (wormhole_b0, n150, mesh 1x1), *, chosen by --tt-target"),
+        (["--tt-system=p150"], "target emulated (blackhole, p150, mesh 1x1), *, chosen by TTBRINGUP_TARGET"),
+    ],
+)
+def test_who_chose_the_target(run: Run, pytester: pytest.Pytester, arguments: list[str], line: str) -> None:
+    pytester.makepyfile("def test_one(): pass")
+    run(*arguments).stdout.fnmatch_lines([f"ttbringup: {line}"])
+
+
+def test_no_header_under_q(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_one(): pass")
+    run("-q").stdout.no_fnmatch_line("ttbringup: *")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from pytest_ttbringup.reference.generation import batch_greedy, greedy, reference_logits, reference_stack
+from pytest_ttbringup.reference.model import BringupModel
+
+# fp32, summed in another order.
+close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+
+
+def test_greedy_is_what_transformers_generates(tiny_model: BringupModel) -> None:
+    for prompt in tiny_model.prompts(3):
+        ids = tiny_model.encode(prompt)
+        generated = tiny_model.reference.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids)),
+            max_new_tokens=20,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=1,
+        )
+        text = greedy(tiny_model.reference, ids, 20)
+        assert text == generated[0, len(ids) :].tolist()
+        assert len(set(text)) > 5, "the text repeats itself"
+
+
+def test_each_user_of_a_batch_is_as_alone(tiny_model: BringupModel) -> None:
+    prompts = [tiny_model.encode(prompt) for prompt in tiny_model.prompts(32)]
+    together = batch_greedy(tiny_model.reference, prompts, 12)
+    assert together == [greedy(tiny_model.reference, prompt, 12) for prompt in prompts]
+    assert len({tuple(text) for text in together}) > 16, "users write the same"
+
+
+def test_a_text_ends_behind_a_stop_token(tiny: BringupModel) -> None:
+    prompts = [tiny.encode(prompt) for prompt in tiny.prompts(4)]
+    free = batch_greedy(tiny.reference, prompts, 10)
+    stop = {free[0][3], free[2][0]}
+    stopped = batch_greedy(tiny.reference, prompts, 10, stop=stop)
+    for before, after in zip(free, stopped, strict=True):
+        ends = [index for index, token in enumerate(before) if token in stop]
+        assert after == (before[: ends[0] + 1] if ends else before)
+    assert len(stopped[0]) <= 4
+    assert len(stopped[2]) == 1
+    assert greedy(tiny.reference, prompts[0], 0) == []
+
+
+def test_hidden_states_of_a_text(tiny_model: BringupModel) -> None:
+    ids = tiny_model.passage(50)
+    states = reference_stack(tiny_model.reference, ids)
+    expected = tiny_model.reference(input_ids=torch.tensor([ids]), output_hidden_states=True)
+    assert len(states.hidden) == tiny_model.num_layers
+    close(states.embedding, expected.hidden_states[0][0])
+    for index in range(tiny_model.num_layers - 1):
+        close(states.hidden[index], expected.hidden_states[index + 1][0])
+    close(tiny_model.reference.model.norm(states.hidden[-1]), states.norm)
+    close(states.norm, expected.hidden_states[-1][0])
+    logits = reference_logits(tiny_model.reference, ids)
+    close(logits, expected.logits[0])
+    close(logits, tiny_model.reference.lm_head(states.norm))
+
+
+def test_later_tokens_do_not_matter(tiny: BringupModel) -> None:
+    ids = tiny.passage(30)
+    close(reference_logits(tiny.reference, ids[:20]), reference_logits(tiny.reference, ids)[:20])
+    changed = [*ids[:10], ids[11], *ids[11:]]
+    logits = reference_logits(tiny.reference, changed)
+    close(logits[:10], reference_logits(tiny.reference, ids)[:10])
+    assert (logits[29] - reference_logits(tiny.reference, ids)[29]).abs().max() > 0.1
