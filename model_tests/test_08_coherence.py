@@ -38,6 +38,8 @@ def test_coherence(
     expected = batch_greedy(model.reference, prompts, NEW_TOKENS, stop=model.stop_tokens)
     texts = [model.decode(tokens) for tokens in written]
 
+    for question, text, reference in zip(questions, texts, map(model.decode, expected), strict=True):
+        compare.text(question, text, reference)
     for user, (ours, theirs) in enumerate(zip(written, expected, strict=True)):
         limit = max(REPEATED, _repeated(theirs))
         compare.check(
@@ -59,8 +61,6 @@ def test_coherence(
         surprise <= SURPRISE,
         f"{surprise:.3f} nats less likely; {alike} of {sum(map(len, expected))} leading tokens agree",
     )
-    for question, text in zip(questions[:3], texts, strict=False):
-        progress(f"{question} → {text.strip()}")
 
 
 def _repeated(tokens: Sequence[int]) -> float:

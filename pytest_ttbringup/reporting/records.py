@@ -7,7 +7,8 @@ shows in JUnit XML:
   one per stage test;
 - `{"kind": "comparison", "name": …, "pcc": …, "threshold": …, "passed": …, "where": …, …}` from `Comparison.record`;
 - `{"kind": "tokens", "top1": …, "top5": …, "kl": …, "passed": …, …}` from `TokenAccuracy.record`;
-- `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`.
+- `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`;
+- `{"kind": "text", "prompt": …, "text": …, "reference": …}` from `compare.text`, which proves nothing by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ EVIDENCE = ("comparison", "tokens", "check")
 def check_record(name: str, passed: bool, detail: str) -> dict[str, Any]:
     """The record of a stage check that is not numeric, for instance that two texts are equal."""
     return {"kind": "check", "name": name, "passed": passed, "detail": detail}
+
+
+def text_record(prompt: str, text: str, reference: str) -> dict[str, Any]:
+    """The record of what the TT-NN model wrote, beside what the reference wrote."""
+    return {"kind": "text", "prompt": prompt, "text": text, "reference": reference}
 
 
 def stage_record(stage: int, *, model: str, target: str, test: str, case: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_ttbringup.errors import BringupError
@@ -72,6 +72,7 @@ def test_a_file_cut_off_anywhere(write_gguf: Callable[..., Path], tmp_path: Path
     catalog.check(str(cut))
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it writes the file anew for each example
 @given(data=st.data())
 def test_a_header_with_wrong_bytes_gives_no_other_error(data: st.DataObject, write_gguf: Callable[..., Path]) -> None:
     path = write_gguf()
