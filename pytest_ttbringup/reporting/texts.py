@@ -27,7 +27,7 @@ def text_lines(reports: Iterable[Any], width: int) -> list[str]:
         if texts and stage is not None:
             lines.append(f"text of {stage['model']} ({stage['target']})")
         for text in texts[:_SHOWN]:
-            ours, theirs = str(text["text"]).strip(), str(text["reference"]).strip()
+            ours, theirs = (str(text[side]).strip() or "(nothing)" for side in ("text", "reference"))
             lines += _wrapped(f"> {text['prompt']}", width, "  ")
             lines += _wrapped(ours, width, "    ")
             lines += _wrapped(f"reference: {theirs}", width, "    ") if theirs != ours else ["    (as the reference)"]
@@ -35,6 +35,4 @@ def text_lines(reports: Iterable[Any], width: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
-    return textwrap.wrap(text, max(width - 1, 40), initial_indent=indent, subsequent_indent=indent) or [
-        indent + "(none)"
-    ]
+    return textwrap.wrap(text, max(width - 1, 40), initial_indent=indent, subsequent_indent=indent)
