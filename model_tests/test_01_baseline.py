@@ -7,6 +7,7 @@ import torch
 from questions import ANSWER, QUESTION
 
 from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.reference.baseline import baseline_checks
 from pytest_ttbringup.reference.generation import greedy, reference_logits
 from pytest_ttbringup.reference.model import BringupModel
 
@@ -15,44 +16,10 @@ pytestmark = pytest.mark.stage("baseline")
 NEW_TOKENS = 24
 
 
-def test_baseline_sizes(model: BringupModel, compare: Compare) -> None:
-    """The loaded model has the sizes its source states."""
-    stated = vars(model.entry.attributes())
-    config = model.config
-    for name, value in stated.items():
-        found = config.rope_parameters[name] if name.startswith("rope_") else getattr(config, name)
-        compare.check(f"{name} is {value}, as the source states", found == value, f"the loaded model has {found}")
-
-
-def test_baseline_weights(model: BringupModel, compare: Compare) -> None:
-    """Every weight has its shape, is finite and not constant; tied weights are one tensor."""
-    config, weights = model.config, dict(model.reference.named_parameters())
-    hidden, inner = config.hidden_size, config.intermediate_size
-    queries, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    shapes = {"model.embed_tokens.weight": (config.vocab_size, hidden), "model.norm.weight": (hidden,)}
-    for index in range(config.num_hidden_layers):
-        shapes |= {
-            f"model.layers.{index}.{name}.weight": shape
-            for name, shape in {
-                "self_attn.q_proj": (queries, hidden),
-                "self_attn.k_proj": (keys, hidden),
-                "self_attn.v_proj": (keys, hidden),
-                "self_attn.o_proj": (hidden, queries),
-                "mlp.gate_proj": (inner, hidden),
-                "mlp.up_proj": (inner, hidden),
-                "mlp.down_proj": (hidden, inner),
-                "input_layernorm": (hidden,),
-                "post_attention_layernorm": (hidden,),
-            }.items()
-        }
-    if not config.tie_word_embeddings:
-        shapes["lm_head.weight"] = (config.vocab_size, hidden)
-    found = {name: tuple(weight.shape) for name, weight in weights.items()}
-    compare.check("the weights are those of the architecture", found == shapes, f"they are {found}")
-    bad = [name for name, weight in weights.items() if not weight.isfinite().all() or weight.std() == 0]
-    compare.check("every weight is finite and varies", not bad, f"not so: {', '.join(bad)}")
-    tied = model.reference.lm_head.weight is model.reference.model.embed_tokens.weight
-    compare.check("embedding and LM head are tied as configured", tied == config.tie_word_embeddings)
+def test_baseline_attributes(model: BringupModel, compare: Compare) -> None:
+    """Sizes, shapes, values, tied weights and tokenizer are what the model's source states."""
+    for found in baseline_checks(model):
+        compare.check(found.name, found.passed, str(found))
 
 
 def test_baseline_text(model: BringupModel, compare: Compare) -> None:

@@ -9,11 +9,11 @@ from typing import NoReturn
 
 import pytest
 
+from pytest_ttbringup.reference.catalog import DEFAULT_SEED
 from pytest_ttbringup.targets import TARGET_NAMES
 from pytest_ttbringup.targets.systems import SYSTEMS
 
 DEFAULT_MODEL = "tiny-llama"
-DEFAULT_SEED = 213919  # the seed of TT-Metal's own `reset_seeds`
 
 
 @dataclass(frozen=True)

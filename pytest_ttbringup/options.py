@@ -17,7 +17,6 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import (
     CACHE,
     DEFAULT_MODEL,
-    DEFAULT_SEED,
     LAYERS,
     MESH,
     MODEL,
@@ -29,6 +28,7 @@ from pytest_ttbringup.option_table import (
     add_options,
     given,
 )
+from pytest_ttbringup.reference.catalog import DEFAULT_SEED
 from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target
 from pytest_ttbringup.targets.systems import SYSTEMS, System, system_holding, system_of
 

