@@ -28,7 +28,6 @@ def prepare_target(config: pytest.Config) -> None:
     before = dict(os.environ)
     config.add_cleanup(lambda: _restore(before, after))
     after = before
-    _share_cores()
     try:
         target.prepare()
     except BringupError as error:
@@ -71,17 +70,6 @@ def check_models(names: Iterable[str]) -> None:
             catalog.check(name)
         except BringupError as error:
             raise pytest.UsageError(str(error)) from error
-
-
-def _share_cores() -> None:
-    """Give each pytest-xdist worker its share of the cores, unless the user has: PyTorch takes them all otherwise.
-
-    With more threads than cores, its waiting threads take time from working ones: a decode step of SmolLM2 took 0.5 to
-    0.75 s instead of 0.2 s.
-    """
-    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "")
-    if workers.isdigit():
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 
 def _restore(before: dict[str, str], after: dict[str, str]) -> None:
