@@ -67,11 +67,6 @@ class Capture:
         nodes: list[dict[str, Any]] = []
         try:
             yield
-        except EmulationError:
-            raise
-        except Exception as error:
-            self.refused = self.refused or f"{name} failed in its capture ({str(error).splitlines()[0]})"
-            raise
         finally:
             if not nested:
                 nodes = graph.end_graph_capture()
@@ -90,6 +85,15 @@ class Capture:
             self.refuse(name, "Cannot load new binaries during trace capture: the program cache is disabled, so that "
                         "every operation is compiled anew. Call mesh_device.enable_program_cache().")  # fmt: skip
         self.programs += launched
+
+    @contextmanager
+    def complete(self, name: str) -> Iterator[None]:
+        """Mark the capture as incomplete if an operation fails in it."""
+        try:
+            yield
+        except Exception as error:
+            self.refused = self.refused or f"{name} failed in its capture ({str(error).splitlines()[0]})"
+            raise
 
     def refuse(self, name: str, why: str) -> None:
         """Refuse something in the capture.

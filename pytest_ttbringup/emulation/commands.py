@@ -87,6 +87,8 @@ class Commands:
             EmulationError: it does so inside a capture, or races with the other queue.
         """
         tensor = written if read is None else read
+        if queue := queue_of(keywords):
+            self.check_queue(tensor.device(), queue)
         if self.capturing() and (capture := self.capture_of((), keywords, [tensor])):
             kind = "Writes" if read is None else "Reads"
             capture.refuse(name, f"{kind} are not supported during trace capture. Move it out of the capture.")

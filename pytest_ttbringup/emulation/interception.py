@@ -46,6 +46,12 @@ VIEWS = frozenset(
 """Operations that may return a view of their input's buffer, in which case there is nothing to compute."""
 
 
+OUTPUT_KEYWORDS = ("output_tensor", "optional_tensor", "optional_output_tensor", "out", "output", "output_tensors")
+"""Keywords of tensors that an operation only writes (from `ttnn.decorators.DEFAULT_OUTPUT_TENSOR_KWARG_NAMES`)."""
+
+_NOT_VALUES = (*QUEUE_KEYWORDS, *OUTPUT_KEYWORDS)
+
+
 class OperationWrapper:
     """Computes values for every operation that TT-NN runs on the emulated device."""
 
@@ -77,10 +83,12 @@ class OperationWrapper:
             # written in Python: the operations inside come by here
             return self._original(operation, *arguments, **keywords)
 
-        inputs = device_tensors(*arguments, *keywords.values())
+        inputs = device_tensors(*arguments, *(it for name, it in keywords.items() if name not in OUTPUT_KEYWORDS))
         capture = self._commands.capture_of(arguments, keywords, inputs) if self._commands.capturing() else None
         if capture is not None:
-            return self._capture(capture, operation, arguments, keywords, inputs)
+            with capture.complete(name):
+                return self._capture(capture, operation, arguments, keywords, inputs)
+        self._check_outputs(keywords)
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
         output = self._original(operation, *arguments, **self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
@@ -108,9 +116,11 @@ class OperationWrapper:
     ) -> Any:
         """Run TT-NN's part of `operation`, and note the rest for the replays of a trace."""
         name = operation.python_fully_qualified_name
+        self._check_outputs(keywords)
         for tensor in inputs:
             self._memory.check_allocated(tensor)
         before = {id(tensor): TensorHandle.of(tensor, capture.buffers, self._read_host) for tensor in inputs}
+        given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
         with capture.watching(name):
             output = self._original(operation, *arguments, **self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
@@ -119,8 +129,7 @@ class OperationWrapper:
         rule = self._semantics(operation)
         if name in VIEWS and inputs and outputs[0].buffer_unique_id() == before[id(inputs[0])].buffer.number:
             return output
-        numbers = {handle.buffer.number for handle in before.values()}
-        fresh = [tensor for tensor in outputs if tensor.buffer_unique_id() not in numbers]
+        fresh = [tensor for tensor in outputs if tensor.buffer_unique_id() not in given]
         capture.adopt(fresh)
         for tensor in fresh:
             self._memory.withhold(
@@ -143,6 +152,12 @@ class OperationWrapper:
             Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
         )
         return output
+
+    def _check_outputs(self, keywords: dict[str, Any]) -> None:
+        """Refuse dead tensors as outputs, on which some operations of TT-NN crash."""
+        for name in OUTPUT_KEYWORDS if keywords else ():
+            for tensor in device_tensors(keywords.get(name)):
+                self._memory.check_allocated(tensor)
 
     def replay(self, operation: Recorded) -> None:
         """Compute one operation of a trace from what its inputs' buffers hold now."""
@@ -230,7 +245,7 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
         return shards[chip] if shards is not None else values_of(tensor)
 
     arguments = substitute(call.arguments, on_chip)
-    keywords = substitute({name: it for name, it in call.keywords.items() if name not in QUEUE_KEYWORDS}, on_chip)
+    keywords = substitute({name: it for name, it in call.keywords.items() if name not in _NOT_VALUES}, on_chip)
     return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)
 
 

@@ -29,6 +29,8 @@ class _Trace:
     capture: Capture
     inputs: dict[int, tuple[Buffer, Form, str]]
     """Buffers from before the capture, by their number then: which, in what form, and the first operation using it."""
+    read_first: set[int]
+    """Those of them that the trace reads before it writes them."""
     last_use: list[list[int]]
     """For each operation, the capture's own buffers that no later operation touches."""
 
@@ -86,7 +88,9 @@ class Traces:
             )
         del self._captures[mesh.id(), queue]
         capture.fits(sum(it.capture.size for (device, _), it in self._traces.items() if device == mesh.id()))
-        self._traces[mesh.id(), number] = _Trace(capture, _inputs(capture, self._memory), _last_use(capture))
+        self._traces[mesh.id(), number] = _Trace(
+            capture, _inputs(capture, self._memory), _read_first(capture), _last_use(capture)
+        )
 
     def execute(self, mesh: ttnn.MeshDevice, number: int, queue: int, replay: Replay, *, blocking: bool) -> None:
         """Replay a trace.
@@ -162,7 +166,7 @@ class Traces:
 
     def _bind_inputs(self, trace: _Trace, live: dict[Place, int]) -> None:
         """Find the buffers that lie where the trace's inputs lay in the capture."""
-        for buffer, form, user in trace.inputs.values():
+        for captured, (buffer, form, user) in trace.inputs.items():
             current = self._memory.buffer_at(buffer.place) if buffer.place in live else None
             number = trace.capture.number
             described = f"the {form.dtype.name} buffer of shape {list(form.shape)} that {user} uses in trace {number}"
@@ -178,6 +182,8 @@ class Traces:
                     f"ttnn.execute_trace: {described} was deallocated after the capture, and its address now holds "
                     f"another tensor ({shape}). Keep the tensors that a trace uses for as long as it is replayed."
                 )
+            if captured in trace.read_first and (why := self._memory.why_unreadable(current)):
+                raise EmulationError(f"ttnn.execute_trace: {described} holds nothing: {why}")
             buffer.number = current  # a tensor like the captured one was put in its place, which TT-NN's demos do
 
     def _victims(self, capture: Capture, live: dict[Place, int]) -> dict[Place, tuple[int, Form, str]]:
@@ -208,6 +214,15 @@ def _inputs(capture: Capture, memory: DeviceMemory) -> dict[int, tuple[Buffer, F
             if number not in capture.own:
                 found.setdefault(number, (handle.buffer, memory.form_of(number) or handle.form, operation.name))
     return found
+
+
+def _read_first(capture: Capture) -> set[int]:
+    read: set[int] = set()
+    written: set[int] = set()
+    for operation in capture.operations:
+        read |= {handle.buffer.number for handle in operation.inputs} - written
+        written |= {handle.buffer.number for handle in operation.written}
+    return read
 
 
 def _alike(one: Form | None, other: Form) -> bool:

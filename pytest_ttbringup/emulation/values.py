@@ -154,6 +154,11 @@ class DeviceMemory:
         contents = self._contents.get(buffer)
         return contents.form if contents is not None else None
 
+    def why_unreadable(self, buffer: int) -> str:
+        """Why a buffer holds nothing a program may rely on; empty if it does."""
+        contents = self._contents.get(buffer)
+        return contents.unreadable if contents is not None else ""
+
     def writable(self, tensor: ttnn.Tensor) -> Shards:
         """The values of a device tensor, to be updated in place: every view of the buffer sees it, no other buffer
         does.
@@ -199,10 +204,12 @@ class DeviceMemory:
         Raises:
             EmulationError: it was deallocated, or its device closed.
         """
-        if not tensor.is_allocated():
+        if tensor.buffer_unique_id() is None:
+            # TT-NN calls a view allocated even when its buffer was freed through another tensor.
             raise EmulationError(
                 f"read of a deallocated tensor (shape {list(tensor.shape)}, {tensor.dtype.name}): its buffer was "
-                "freed by ttnn.deallocate, by an operation that consumes its input, or by closing the device."
+                "freed by ttnn.deallocate (of it or of a view), by an operation that consumes its input, or by "
+                "closing the device."
             )
         if self.closed and tensor.device().id() in self.closed:
             raise EmulationError(
