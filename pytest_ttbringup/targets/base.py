@@ -32,6 +32,16 @@ class Target(Protocol):
     def close_mesh(self, mesh: Any) -> None:
         """Close a mesh that `open_mesh` gave."""
 
+    def start_test(self, mesh: Any) -> None:
+        """A test takes over an open mesh."""
+
+    def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
+        """A test hands an open mesh back: whether the next can use it, and the memory each device used at most.
+
+        A device's use is a dictionary with `device` and, of each kind of memory measured (`dram`, `l1`), the bytes of
+        one bank used at most, available, and the number of banks: `{"peak": …, "size": …, "banks": …}`.
+        """
+
     def header(self) -> str:
         """The target in a few words, for the report header."""
 
@@ -68,6 +78,12 @@ class TTNNTarget:
         import ttnn
 
         ttnn.close_mesh_device(mesh)
+
+    def start_test(self, mesh: Any) -> None:
+        pass
+
+    def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:  # noqa: ARG002
+        return True, []
 
     def header(self) -> str:
         rows, cols = self.mesh

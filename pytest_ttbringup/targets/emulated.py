@@ -25,6 +25,16 @@ class EmulatedTarget(TTNNTarget):
 
         emulation.install()
 
+    def start_test(self, mesh: Any) -> None:
+        from pytest_ttbringup import emulation
+
+        emulation.start_test(mesh)
+
+    def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
+        from pytest_ttbringup import emulation
+
+        return emulation.end_test(mesh)
+
     def close_mesh(self, mesh: Any) -> None:
         from pytest_ttbringup import emulation
 
