@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.interception import OperationWrapper
+from pytest_ttbringup.emulation.preparation import preparations
 from pytest_ttbringup.emulation.transfers import Transfers
 from pytest_ttbringup.emulation.values import DeviceMemory
 
@@ -49,6 +50,8 @@ def install() -> None:
     for name, method in transfers.tensor_methods().items():
         replace(ttnn.Tensor, name, method)
     replace(ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
+    for name, function in preparations(_MEMORY, ttnn._ttnn.operations.conv).items():
+        replace(ttnn._ttnn.operations.conv, name, function)
     for name, what in _UNSUPPORTED.items():
         replace(ttnn, name, _refusal(name, what))
 

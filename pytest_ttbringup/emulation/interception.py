@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
+from pytest_ttbringup.emulation.calls import Call, device_tensors, flat, substitute
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
-from pytest_ttbringup.emulation.golden import golden_semantics
+from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.host import values_of
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of
@@ -75,9 +75,14 @@ class OperationWrapper:
         if not outputs and not inputs:
             return output  # ran on the host
         rule = self._semantics(operation)
-        if rule.updates is not None:
+        if rule.updates:
             self._update(rule, Call(name, arguments, keywords, output, ()), values)
             return output
+        if not outputs:
+            raise EmulationError(
+                f"{name} returned no tensor, so it may have written into an argument, of which TT-NN's golden function "
+                f'says nothing. Give it semantics with @semantics("{name}", updates=...).'
+            )
         if name in VIEWS and inputs and outputs[0].buffer_unique_id() == inputs[0].buffer_unique_id():
             return output
         self._store(rule, name, arguments, keywords, output, outputs, inputs, values)
@@ -85,7 +90,7 @@ class OperationWrapper:
 
     def _semantics(self, operation: FastOperation) -> Semantics:
         name = operation.python_fully_qualified_name
-        found = self._known.get(name) or own_semantics().get(name) or golden_semantics(operation)
+        found = self._known.get(name) or semantics_of(operation)
         if found is None:
             raise EmulationError(
                 f"{name} has no values on the emulated device: TT-NN gives it no golden function, and "
@@ -96,18 +101,19 @@ class OperationWrapper:
         return found
 
     def _update(self, rule: Semantics, call: Call, values: dict[int, Shards]) -> None:
-        updated = call.argument(0, rule.updates or "")
-        shards = self._memory.writable(updated)
+        updated = [call.argument(*parameter) for parameter in rule.updates]
         groups: dict[tuple[int, ...], list[Chip]] = {}
-        for chip in chips_of(updated):
+        for chip in chips_of(updated[0]):
             groups.setdefault(tuple(id(parts.get(chip)) for parts in values.values()), []).append(chip)
-        owned: set[int] = set()
-        for chips in groups.values():  # chips that hold the same but get different updates part company here
-            own = shards[chips[0]].clone() if id(shards[chips[0]]) in owned else shards[chips[0]]
-            owned.add(id(own))
-            shards.update(dict.fromkeys(chips, own))
+        written = {id(tensor): self._memory.writable(tensor) for tensor in updated}
+        for shards in written.values():
+            owned: set[int] = set()
+            for chips in groups.values():  # chips that hold the same but get different updates part company here
+                own = shards[chips[0]].clone() if id(shards[chips[0]]) in owned else shards[chips[0]]
+                owned.add(id(own))
+                shards.update(dict.fromkeys(chips, own))
         for chips in groups.values():
-            _evaluate(rule, call, chips[0], values | {id(updated): shards})
+            _evaluate(rule, call, chips[0], values | written)
 
     def _store(
         self,
@@ -126,7 +132,7 @@ class OperationWrapper:
             same = tuple(id(shards.get(chip)) for shards in values.values())
             if same not in computed:
                 call = Call(name, arguments, keywords, output, chip)
-                computed[same] = _rounded(_evaluate(rule, call, chip, values), name, outputs)
+                computed[same] = _rounded(_evaluate(rule, call, chip, values), name, output, outputs)
             for shards, result in zip(results, computed[same], strict=True):
                 shards[chip] = result
         for tensor, shards in zip(outputs, results, strict=True):
@@ -160,12 +166,11 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
     return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)
 
 
-def _rounded(result: Any, name: str, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
+def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
     """Results of one chip, each of the shape and dtype of its output."""
-    import torch
-
-    parts = list(result) if isinstance(result, (list, tuple)) else [result]
-    parts = [part for part in parts if isinstance(part, torch.Tensor)]
+    if isinstance(output, (list, tuple)) and isinstance(result, (list, tuple)) and len(output) == len(result):
+        result = [part for part, tensor in zip(result, output, strict=True) if tensor is not None]  # not asked for
+    parts = [part for it in flat(result) for part in ((it.real, it.imag) if it.is_complex() else (it,))]
     if len(parts) != len(outputs):
         raise EmulationError(f"{name}: its semantics gave {len(parts)} tensors where TT-NN returned {len(outputs)}")
     rounded = []

@@ -54,6 +54,48 @@ def paged_update_cache(
         cache_tensor[page_table.long()[users, positions // block], :, positions % block] = rows
 
 
+@semantics("ttnn.experimental.paged_fused_update_cache", updates=("cache_tensor1", "cache_tensor2"))
+def paged_fused_update_cache(
+    call: Call,
+    cache_tensor1: torch.Tensor,
+    input_tensor1: torch.Tensor,
+    cache_tensor2: torch.Tensor,
+    input_tensor2: torch.Tensor,
+    **keywords: Any,
+) -> None:
+    """`paged_update_cache` of two caches, K's and V's, at the same positions."""
+    for position, cache, rows in ((0, cache_tensor1, input_tensor1), (2, cache_tensor2, input_tensor2)):
+        tensors = (call.argument(position, f"cache_tensor{position // 2 + 1}"),)
+        paged_update_cache(call._replace(arguments=tensors), cache, rows, **keywords)
+
+
+@semantics("ttnn.update_cache", "ttnn.kv_cache.update_cache_for_token_", updates="cache")
+def update_cache(
+    call: Call,
+    cache: torch.Tensor,
+    input: torch.Tensor,  # noqa: A002
+    update_idx: int | None = None,
+    batch_offset: int = 0,
+    *,
+    update_index: int | None = None,
+    **_: Any,
+) -> None:
+    """Write one position of all users: input [1, K, B, h] goes to position `update_idx`; its users start at
+    `batch_offset`.
+    """
+    position = update_idx if update_index is None else update_index
+    rows = input[0, :, batch_offset : batch_offset + cache.shape[0]].transpose(0, 1)
+    cache[:, :, position] = round_to(rows, call.argument(0, "cache").dtype)
+
+
+@semantics("ttnn.experimental.nlp_kv_cache_load_slice")
+def nlp_kv_cache_load_slice(
+    input_tensor: torch.Tensor, *, seq_len_start: int, seq_len_end: int, **_: Any
+) -> torch.Tensor:
+    """Positions `seq_len_start` … `seq_len_end` - 1 of a cache [B, K, S, h]."""
+    return input_tensor[:, :, seq_len_start:seq_len_end]
+
+
 @semantics("ttnn.fill_cache", "ttnn.kv_cache.fill_cache_for_user_", updates="cache_tensor")
 def fill_cache(
     call: Call, cache_tensor: torch.Tensor, input_tensor: torch.Tensor, batch_idx: int, *, update_idx: int = 0, **_: Any
