@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ttbringup.emulation.calls import Call, flat, substitute
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
-from pytest_ttbringup.emulation.signatures import under_golden_names
+from pytest_ttbringup.emulation.signatures import only_for_output, under_golden_names
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +97,7 @@ def golden_values(operation: FastOperation, call: Call, *arguments: Any, **keywo
     keywords = {name: value for name, value in keywords.items() if name not in ("queue_id", "cq_id")}
     arguments, keywords = _prepared(operation, call, arguments, keywords)
     keywords = under_golden_names(operation, len(arguments), keywords)
+    keywords = {name: value for name, value in keywords.items() if not only_for_output(operation, name)}
     if call.name.endswith(("_bw", "_backward")):
         # These differentiate with autograd, which marks its inputs and leaves their gradients behind.
         arguments, keywords = (_with_gradient(it) for it in (arguments, keywords))

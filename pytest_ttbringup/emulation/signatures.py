@@ -50,6 +50,14 @@ def under_golden_names(operation: FastOperation, positional: int, keywords: dict
 
 
 @cache
+def only_for_output(operation: FastOperation, name: str) -> bool:
+    """Whether a parameter is the tensor to write to, of which the golden function needs no values."""
+    parameter = inspect.signature(operation.golden_function).parameters.get(name)
+    needed = parameter is not None and parameter.default is parameter.empty
+    return name in operation.output_tensor_kwarg_names and not needed
+
+
+@cache
 def _golden_parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Names of the parameters that may be given by position, and of all."""
     parameters = inspect.signature(function).parameters.values()
