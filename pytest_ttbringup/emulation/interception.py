@@ -161,6 +161,9 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
         shards = values.get(id(tensor))
         return shards[chip] if shards is not None else values_of(tensor)
 
+    for refused in rule.refuses:
+        if call.keywords.get(refused) not in (None, False):
+            raise EmulationError(f"{call.name}: {refused}={call.keywords[refused]!r} is not emulated")
     arguments = substitute(call.arguments, on_chip)
     keywords = substitute(call.keywords, on_chip)
     return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)

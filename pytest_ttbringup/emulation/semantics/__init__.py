@@ -34,18 +34,23 @@ class Semantics:
     """Position and name of the parameters whose buffers the function writes in place, already rounded; its other inputs
     are read only."""
     takes_call: bool
+    refuses: tuple[str, ...] = ()
+    """Parameters that would change the values, and that the function does not know."""
 
 
 _REGISTERED: dict[str, Semantics] = {}
 
 
-def semantics(*names: str, updates: str | tuple[str, ...] = ()) -> Callable[[_Function], _Function]:
+def semantics(
+    *names: str, updates: str | tuple[str, ...] = (), refuses: tuple[str, ...] = ()
+) -> Callable[[_Function], _Function]:
     """Register a function as the semantics of the operations of these full names.
 
     Args:
         names: such as `ttnn.experimental.rotary_embedding_llama`.
         updates: for an operation that writes part of an existing buffer (a KV cache): the name of that parameter, or
             the names of several. The function changes their values in place and returns None.
+        refuses: parameters that the function leaves out though they would change the values: using one is an error.
     """
 
     def register(function: _Function) -> _Function:
@@ -58,7 +63,7 @@ def semantics(*names: str, updates: str | tuple[str, ...] = ()) -> Callable[[_Fu
         for name in names:
             if name in _REGISTERED:
                 raise ValueError(f"{name} has semantics already: {_REGISTERED[name].function.__qualname__}")
-            _REGISTERED[name] = Semantics(function, positions, takes_call)
+            _REGISTERED[name] = Semantics(function, positions, takes_call, refuses)
         return function
 
     return register

@@ -22,9 +22,11 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
     @semantics(f"ttnn.{name}", f"ttnn.{name}_")
     def compute(
         call: Call,
-        input_tensor_a: torch.Tensor | float,
-        input_tensor_b: torch.Tensor | float,
+        input_tensor_a: torch.Tensor | float | None = None,
+        input_tensor_b: torch.Tensor | float | None = None,
         *,
+        input_a: Any = None,
+        input_b: Any = None,
         activations: Any = None,
         input_tensor_a_activations: Any = None,
         input_tensor_b_activations: Any = None,
@@ -32,6 +34,9 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
     ) -> Any:
         import ttnn
 
+        # ttnn.multiply_ has other names for its operands than ttnn.add_
+        input_tensor_a = input_a if input_tensor_a is None else input_tensor_a
+        input_tensor_b = input_b if input_tensor_b is None else input_tensor_b
         if not (_is_float(input_tensor_a) and _is_float(input_tensor_b)):
             operation = getattr(ttnn, name)
             keywords |= {
@@ -45,11 +50,11 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
         return activated(function(a, b), activations)
 
 
-def _is_float(operand: torch.Tensor | float) -> bool:
+def _is_float(operand: Any) -> bool:
     return isinstance(operand, (int, float)) or operand.is_floating_point()
 
 
-def _operand(operand: torch.Tensor | float, activations: Any) -> torch.Tensor | float:
+def _operand(operand: Any, activations: Any) -> Any:
     import torch
 
     return activated(torch.as_tensor(operand), activations) if activations else operand

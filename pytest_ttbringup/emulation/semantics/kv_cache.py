@@ -69,23 +69,35 @@ def paged_fused_update_cache(
         paged_update_cache(call._replace(arguments=tensors), cache, rows, **keywords)
 
 
-@semantics("ttnn.update_cache", "ttnn.kv_cache.update_cache_for_token_", updates="cache")
+@semantics("ttnn.update_cache", updates="cache")
 def update_cache(
     call: Call,
     cache: torch.Tensor,
     input: torch.Tensor,  # noqa: A002
-    update_idx: int | None = None,
-    batch_offset: int = 0,
+    update_idx: int,
     *,
-    update_index: int | None = None,
+    batch_offset: int = 0,
     **_: Any,
 ) -> None:
     """Write one position of all users: input [1, K, B, h] goes to position `update_idx`; its users start at
     `batch_offset`.
     """
-    position = update_idx if update_index is None else update_index
     rows = input[0, :, batch_offset : batch_offset + cache.shape[0]].transpose(0, 1)
-    cache[:, :, position] = round_to(rows, call.argument(0, "cache").dtype)
+    cache[:, :, update_idx] = round_to(rows, call.argument(0, "cache").dtype)
+
+
+@semantics("ttnn.kv_cache.update_cache_for_token_", updates="cache")
+def update_cache_for_token(
+    call: Call,
+    cache: torch.Tensor,
+    input: torch.Tensor,  # noqa: A002
+    update_index: int,
+    batch_offset: int = 0,
+    *_: Any,
+    **__: Any,
+) -> None:
+    """`update_cache` under another name."""
+    update_cache(call, cache, input, update_index, batch_offset=batch_offset)
 
 
 @semantics("ttnn.experimental.nlp_kv_cache_load_slice")
@@ -96,7 +108,19 @@ def nlp_kv_cache_load_slice(
     return input_tensor[:, :, seq_len_start:seq_len_end]
 
 
-@semantics("ttnn.fill_cache", "ttnn.kv_cache.fill_cache_for_user_", updates="cache_tensor")
+@semantics("ttnn.kv_cache.fill_cache_for_user_", updates="cache")
+def fill_cache_for_user(
+    call: Call,
+    cache: torch.Tensor,
+    input: torch.Tensor,  # noqa: A002
+    batch_index: int,
+) -> None:
+    """`fill_cache` from position 0 on."""
+    renamed = call._replace(arguments=(call.argument(0, "cache"),))
+    fill_cache(renamed, cache, input, batch_index)
+
+
+@semantics("ttnn.fill_cache", updates="cache_tensor")
 def fill_cache(
     call: Call, cache_tensor: torch.Tensor, input_tensor: torch.Tensor, batch_idx: int, *, update_idx: int = 0, **_: Any
 ) -> None:
@@ -106,7 +130,7 @@ def fill_cache(
     cache_tensor[batch_idx, :, update_idx : update_idx + length] = rows
 
 
-@semantics("ttnn.experimental.paged_fill_cache", updates="cache_tensor")
+@semantics("ttnn.experimental.paged_fill_cache", updates="cache_tensor", refuses=("valid_seq_len_tensor",))
 def paged_fill_cache(
     call: Call,
     cache_tensor: torch.Tensor,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@semantics("ttnn.matmul", "ttnn.linear")
+@semantics("ttnn.matmul", "ttnn.linear", refuses=("in0_column_offset",))
 def linear(
     input_tensor_a: torch.Tensor,
     input_tensor_b: torch.Tensor,

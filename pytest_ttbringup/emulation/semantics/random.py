@@ -44,22 +44,26 @@ def randn(call: Call, *_: Any, seed: int = UNSEEDED, **__: Any) -> torch.Tensor:
 
 @semantics("ttnn.uniform")
 def uniform(
-    input_tensor: torch.Tensor, *given: float, seed: int = UNSEEDED, to: float = 1.0, **keywords: Any
+    input: torch.Tensor,  # noqa: A002
+    *given: float,
+    seed: int = UNSEEDED,
+    to: float = 1.0,
+    **keywords: Any,
 ) -> torch.Tensor:
     """Uniform in [from, to), these and the seed by position or by name; TT-NN writes it into its input."""
     import torch
 
     bounds = [*given, *(keywords.get("from", 0.0), to, seed)[len(given) :]]
     low, high = bounds[:2]
-    return torch.rand(input_tensor.shape, generator=generator(int(bounds[2]))) * (high - low) + low
+    return torch.rand(input.shape, generator=generator(int(bounds[2]))) * (high - low) + low
 
 
 @semantics("ttnn.bernoulli")
-def bernoulli(input_tensor: torch.Tensor, seed: int = UNSEEDED, **_: Any) -> torch.Tensor:
+def bernoulli(input: torch.Tensor, seed: int = UNSEEDED, **_: Any) -> torch.Tensor:  # noqa: A002
     """One with the probability each element gives, else zero."""
     import torch
 
-    return torch.bernoulli(input_tensor, generator=generator(seed))
+    return torch.bernoulli(input, generator=generator(seed))
 
 
 @semantics("ttnn.experimental.dropout")

@@ -71,7 +71,7 @@ def _draw(weights: torch.Tensor, user: int, seed: int | None) -> torch.Tensor:
     return torch.multinomial(weights, 1, generator=None if noted is None else generator(noted * 64 + user + 1))
 
 
-@semantics("ttnn.experimental.topk_large_indices")
+@semantics("ttnn.experimental.topk_large_indices", refuses=("valid_length_tensor", "valid_end_tensor"))
 def topk_large_indices(
     call: Call, input_tensor: torch.Tensor, *, k: int, valid_length: int | None = None, **_: Any
 ) -> torch.Tensor:
