@@ -215,10 +215,14 @@ def _choose(wrong: str, legal: Sequence[str]) -> str:
     return (f"Did you mean {near[0]!r}? " if near else "") + f"Choose one of: {', '.join(legal)}."
 
 
+def default_cache_dir() -> Path:
+    """Where compiled kernels and converted weights go when nobody says."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttbringup"
+
+
 def _cache_dir(value: Given | None, config: pytest.Config) -> Path:
     if value is None:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base) / "ttbringup"
+        folder = default_cache_dir()
         value = Given(str(folder), f"the default cache folder {str(folder)!r}", CACHE.flag)
     else:
         start = config.rootpath if value.fix == CACHE.ini else config.invocation_params.dir

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -43,11 +43,33 @@ def device_tensors(*values: Any) -> list[ttnn.Tensor]:
             found += device_tensors(*value)
         elif isinstance(value, dict):
             found += device_tensors(*value.values())
+        elif is_complex(value):
+            found += device_tensors(value.real, value.imag)
     return found
 
 
+def is_complex(value: Any) -> bool:
+    """Whether this is one of TT-NN's complex tensors: a real and an imaginary tensor."""
+    return type(value).__name__ == "ComplexTensor"
+
+
+def flat(value: Any) -> Iterator[torch.Tensor]:
+    """The torch tensors in a value, lists, tuples and dictionaries looked into, in order."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from flat(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from flat(item)
+
+
 def substitute(value: Any, values_of: Callable[[ttnn.Tensor], torch.Tensor]) -> Any:
-    """`value` with every TT-NN tensor in it replaced by `values_of(tensor)`."""
+    """`value` with every TT-NN tensor in it replaced by `values_of(tensor)`, a complex one by a complex tensor."""
+    import torch
     import ttnn
 
     from pytest_ttbringup.emulation.handles import TensorHandle
@@ -58,4 +80,6 @@ def substitute(value: Any, values_of: Callable[[ttnn.Tensor], torch.Tensor]) -> 
         return type(value)([substitute(item, values_of) for item in value])
     if isinstance(value, dict):
         return {key: substitute(item, values_of) for key, item in value.items()}
+    if is_complex(value):
+        return torch.complex(substitute(value.real, values_of), substitute(value.imag, values_of))
     return value

@@ -6,62 +6,192 @@ with torch tensors in place of TT-NN's, which is the contract of `semantics`, to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.calls import Call
+from pytest_ttbringup.emulation.calls import Call, flat, substitute
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.handles import on_host
-from pytest_ttbringup.emulation.semantics import Semantics
+from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
+from pytest_ttbringup.emulation.signatures import only_for_output, under_golden_names
 
 if TYPE_CHECKING:
     import torch
+    import ttnn
     from ttnn.decorators import FastOperation
+
+_READS_ATTRIBUTES_ONLY = frozenset(
+    (
+        "make_aliasing_preprocess.<locals>.preprocess_golden_function_inputs",
+        "_preprocess_addmm_golden_inputs",
+        "_preprocess_binary_backward_golden_inputs",
+        "_preprocess_binary_golden_function_inputs",
+        "_preprocess_gelu_golden_inputs",
+        "_preprocess_golden_function_inputs",  # ttnn.pad
+        "_preprocess_hyperbolic_golden_inputs",
+        "_preprocess_inverse_trig_golden_inputs",
+        "_preprocess_pow_golden_inputs",
+    )
+)
+"""Preparations of arguments in TT-NN that look at a tensor's dtype or shape and at nothing else."""
+
+
+WITHOUT_VALUES = {
+    "ttnn.dram_prefetcher": "its golden function returns memory that nothing wrote",
+    "ttnn.rotate": "its golden function needs torchvision",
+}
+"""Operations whose golden function is of no use."""
+
+_QUASAR = "ttnn.experimental.quasar."
+"""TT-NN's operations once more, for an architecture to come."""
+
+
+def semantics_of(operation: FastOperation) -> Semantics | None:
+    """Our own semantics of an operation, else TT-NN's golden function; None if it has neither.
+
+    What TT-NN offers under a second name, `ttnn.eq_` in place or Quasar's, computes what the first does.
+    """
+    own = own_semantics().get(operation.python_fully_qualified_name)
+    if own is not None:
+        return own
+    same = original_of(operation)
+    return (semantics_of(same) if same is not None else None) or golden_semantics(operation)
+
+
+def original_of(operation: FastOperation) -> FastOperation | None:
+    """The operation that this one is another name for, or None."""
+    name = operation.python_fully_qualified_name
+    original = name.removesuffix("_")
+    if name.startswith(_QUASAR):
+        original = "ttnn." + name.removeprefix(_QUASAR).removesuffix("_")
+    return operation_named(original) if original != name else None
+
+
+def operation_named(name: str) -> FastOperation | None:
+    """The registered operation of this full name, or None."""
+    import ttnn
+    from ttnn.decorators import FastOperation
+
+    found: Any = ttnn
+    for part in name.split(".")[1:]:
+        found = getattr(found, part, None)
+    return found if isinstance(found, FastOperation) else None
 
 
 def golden_semantics(operation: FastOperation) -> Semantics | None:
     """The operation's golden function as semantics, or None if TT-NN has none for it."""
-    if operation.golden_function is None:
+    if operation.golden_function is None or operation.python_fully_qualified_name in WITHOUT_VALUES:
         return None
 
     def compute(call: Call, *arguments: Any, **keywords: Any) -> Any:
         return golden_values(operation, call, *arguments, **keywords)
 
-    return Semantics(compute, updates=None, takes_call=True)
+    return Semantics(compute, updates=(), takes_call=True)
 
 
 def golden_values(operation: FastOperation, call: Call, *arguments: Any, **keywords: Any) -> Any:
     """What the golden function of `operation` gives for these arguments of one chip.
 
     Raises:
-        EmulationError: the golden function wrote into an input, whose buffer TT-NN did not name as an output.
+        EmulationError: the golden function wrote into an input, whose buffer TT-NN did not name as an output, or it
+        fails.
     """
-    from ttnn import decorators
-
-    preprocess = operation.preprocess_golden_function_inputs
-    if preprocess not in (None, decorators.default_preprocess_golden_function_inputs):
-        # It looks at TT-NN's tensors (their dtype, shards or mesh) and reads the values through the host.
-        arguments, keywords = preprocess(on_host(call.arguments), dict(on_host(call.keywords)))
-        return operation.golden_function(*arguments, **keywords)
-    inputs = [*_tensors(arguments), *_tensors(keywords)]
+    keywords = {name: value for name, value in keywords.items() if name not in ("queue_id", "cq_id")}
+    arguments, keywords = _prepared(operation, call, arguments, keywords)
+    keywords = under_golden_names(operation, len(arguments), keywords)
+    keywords = {name: value for name, value in keywords.items() if not only_for_output(operation, name)}
+    if call.name.endswith(("_bw", "_backward")):
+        # These differentiate with autograd, which marks its inputs and leaves their gradients behind.
+        arguments, keywords = (_with_gradient(it) for it in (arguments, keywords))
+    inputs = list(flat([arguments, keywords]))
     versions = [tensor._version for tensor in inputs]
-    result = operation.golden_function(*arguments, **keywords)
+    try:
+        result = operation.golden_function(*arguments, **keywords)
+    except (
+        ImportError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
+        raise EmulationError(
+            f"{call.name}: TT-NN's golden function fails for these arguments ({type(error).__name__}: {error}), so the "
+            f'emulated device has no values for them. Give it semantics with @semantics("{call.name}").'
+        ) from error
     if [tensor._version for tensor in inputs] != versions:
         raise EmulationError(
             f"{call.name}: TT-NN's golden function changes its input in place, which other buffers may share. "
             f'Give it semantics of its own with @semantics("{call.name}", updates=...).'
         )
-    return result
+    return _detached(result)
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def _prepared(
+    operation: FastOperation, call: Call, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Any, Any]:
+    """The arguments as the golden function wants them: some take TT-NN dtypes or other names besides the values."""
+    from ttnn import decorators
+
+    preprocess = operation.preprocess_golden_function_inputs
+    if preprocess in (None, decorators.default_preprocess_golden_function_inputs):
+        return arguments, keywords
+    if preprocess.__qualname__ not in _READS_ATTRIBUTES_ONLY:
+        # It looks at shards or mesh and reads the values through the host.
+        return preprocess(on_host(call.arguments), dict(on_host(call.keywords)))  # type: ignore[no-any-return]
+    # TT-NN would read bfloat16 tensors as such here, and the golden function round after every step inside.
+    values = list(flat([arguments, keywords]))
+    stand_ins: list[_StandIn] = []
+
+    def stand_in(tensor: ttnn.Tensor) -> Any:
+        stand_ins.append(_StandIn(tensor, values[len(stand_ins)]))
+        return stand_ins[-1]
+
+    held = {name: it for name, it in call.keywords.items() if name in keywords}  # others, as outputs, have no values
+    prepared = preprocess(substitute(call.arguments, stand_in), call.keywords | substitute(held, stand_in))
+    return _values_again(prepared[0]), _values_again(prepared[1])
+
+
+class _StandIn:
+    """A tensor to look at, whose values come later."""
+
+    def __init__(self, tensor: ttnn.Tensor, values: torch.Tensor) -> None:
+        self._tensor = tensor
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tensor, name)
+
+
+def _values_again(value: Any) -> Any:
+    if isinstance(value, _StandIn):
+        return value._values
+    if isinstance(value, (list, tuple)):
+        return type(value)([_values_again(item) for item in value])
+    if isinstance(value, dict):
+        return {key: _values_again(item) for key, item in value.items()}
+    return value
+
+
+def _with_gradient(value: Any) -> Any:
     import torch
 
     if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
+        floating = value.is_floating_point() or value.is_complex()
+        return value.detach().clone().requires_grad_(True) if floating else value
+    if isinstance(value, (list, tuple)):
+        return type(value)([_with_gradient(item) for item in value])
+    if isinstance(value, dict):
+        return {key: _with_gradient(item) for key, item in value.items()}
+    return value
+
+
+def _detached(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, (list, tuple)):
+        return [_detached(item) for item in value]
+    return value

@@ -10,6 +10,7 @@ from pytest_ttbringup.emulation.command_functions import command_functions
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
+from pytest_ttbringup.emulation.preparation import preparations
 from pytest_ttbringup.emulation.replacing import replace, replace_everywhere
 from pytest_ttbringup.emulation.transfers import Transfers
 from pytest_ttbringup.emulation.values import DeviceMemory
@@ -46,6 +47,8 @@ def install() -> None:
         replace_everywhere(changes, original, replacement)
     for name, guard in guarded_methods(_COMMANDS.is_closed).items():
         replace(changes, ttnn.MeshDevice, name, guard(getattr(ttnn.MeshDevice, name)))
+    for name, function in preparations(_MEMORY, ttnn._ttnn.operations.conv).items():
+        replace(changes, ttnn._ttnn.operations.conv, name, function)
 
 
 def uninstall() -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
+from pytest_ttbringup.emulation.calls import Call, device_tensors, flat, substitute
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
-from pytest_ttbringup.emulation.golden import golden_semantics
+from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host import to_host, values_of
 from pytest_ttbringup.emulation.queues import QUEUE_KEYWORDS
@@ -94,16 +94,22 @@ class OperationWrapper:
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
+        kept = [tensor for tensor in inputs if tensor.is_allocated()]  # some operations free what they move
         rule = self._semantics(operation)
-        if rule.updates is not None:
-            updated = Call(name, arguments, keywords, output, ()).argument(0, rule.updates)
-            self._commands.command(name, keywords, reads=inputs, writes=[updated])
+        if rule.updates:
+            updated = [Call(name, arguments, keywords, output, ()).argument(*it) for it in rule.updates]
+            self._commands.command(name, keywords, reads=kept, writes=updated)
             self._update(rule, Call(name, arguments, keywords, output, ()), values)
             return output
+        if not outputs:
+            raise EmulationError(
+                f"{name} returned no tensor, so it may have written into an argument, of which TT-NN's golden function "
+                f'says nothing. Give it semantics with @semantics("{name}", updates=...).'
+            )
         if name in VIEWS and inputs and outputs[0].buffer_unique_id() == inputs[0].buffer_unique_id():
             return output  # no command is sent
-        self._commands.command(name, keywords, reads=inputs, writes=outputs)
-        self._store(rule, name, arguments, keywords, output, outputs, inputs, values)
+        self._commands.command(name, keywords, reads=kept, writes=outputs)
+        self._store(rule, name, arguments, keywords, output, outputs, kept, values)
         return output
 
     def _capture(
@@ -144,10 +150,8 @@ class OperationWrapper:
 
         held = substitute(arguments, lambda tensor: before.get(id(tensor), tensor))
         held_keywords = substitute(keywords, lambda tensor: before.get(id(tensor), tensor))
-        updated = (
-            Call(name, held, held_keywords, None, ()).argument(0, rule.updates) if rule.updates is not None else None
-        )
-        written = [updated] if updated is not None else [after[id(tensor)] for tensor in outputs]
+        updated = [Call(name, held, held_keywords, None, ()).argument(*it) for it in rule.updates]
+        written = updated or [after[id(tensor)] for tensor in outputs]
         capture.operations.append(
             Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
         )
@@ -164,7 +168,7 @@ class OperationWrapper:
         name, rule, arguments, keywords, output, inputs, written = operation
         handles: list[Any] = list(inputs)
         values = {id(handle): self._memory.read(handle) for handle in handles}
-        if rule.updates is not None:
+        if rule.updates:
             self._update(rule, Call(name, arguments, keywords, output, ()), values)
         else:
             self._store(rule, name, arguments, keywords, output, list(written), handles, values)
@@ -174,7 +178,7 @@ class OperationWrapper:
 
     def _semantics(self, operation: FastOperation) -> Semantics:
         name = operation.python_fully_qualified_name
-        found = self._known.get(name) or own_semantics().get(name) or golden_semantics(operation)
+        found = self._known.get(name) or semantics_of(operation)
         if found is None:
             raise EmulationError(
                 f"{name} has no values on the emulated device: TT-NN gives it no golden function, and "
@@ -185,18 +189,19 @@ class OperationWrapper:
         return found
 
     def _update(self, rule: Semantics, call: Call, values: dict[int, Shards]) -> None:
-        updated = call.argument(0, rule.updates or "")
-        shards = self._memory.writable(updated)
+        updated = [call.argument(*parameter) for parameter in rule.updates]
         groups: dict[tuple[int, ...], list[Chip]] = {}
-        for chip in chips_of(updated):
+        for chip in chips_of(updated[0]):
             groups.setdefault(tuple(id(parts.get(chip)) for parts in values.values()), []).append(chip)
-        owned: set[int] = set()
-        for chips in groups.values():  # chips that hold the same but get different updates part company here
-            own = shards[chips[0]].clone() if id(shards[chips[0]]) in owned else shards[chips[0]]
-            owned.add(id(own))
-            shards.update(dict.fromkeys(chips, own))
+        written = {id(tensor): self._memory.writable(tensor) for tensor in updated}
+        for shards in written.values():
+            owned: set[int] = set()
+            for chips in groups.values():  # chips that hold the same but get different updates part company here
+                own = shards[chips[0]].clone() if id(shards[chips[0]]) in owned else shards[chips[0]]
+                owned.add(id(own))
+                shards.update(dict.fromkeys(chips, own))
         for chips in groups.values():
-            _evaluate(rule, call, chips[0], values | {id(updated): shards})
+            _evaluate(rule, call, chips[0], values | written)
 
     def _store(
         self,
@@ -215,7 +220,7 @@ class OperationWrapper:
             same = tuple(id(shards.get(chip)) for shards in values.values())
             if same not in computed:
                 call = Call(name, arguments, keywords, output, chip)
-                computed[same] = _rounded(_evaluate(rule, call, chip, values), name, outputs)
+                computed[same] = _rounded(_evaluate(rule, call, chip, values), name, output, outputs)
             for shards, result in zip(results, computed[same], strict=True):
                 shards[chip] = result
         for tensor, shards in zip(outputs, results, strict=True):
@@ -228,15 +233,16 @@ class OperationWrapper:
         """Mark buffers whose values are the same memory on the host, as after a move, so that no one writes them in
         place.
         """
-        sources = {
-            part.untyped_storage().data_ptr(): source for source in inputs for part in values[id(source)].values()
-        }
+        sources: dict[int, list[ttnn.Tensor]] = {}
+        for source in inputs:
+            for part in values[id(source)].values():
+                sources.setdefault(part.untyped_storage().data_ptr(), []).append(source)
         for tensor, shards in zip(outputs, results, strict=True):
             for part in shards.values():
-                source = sources.get(part.untyped_storage().data_ptr())
-                if source is not None and source.buffer_unique_id() != tensor.buffer_unique_id():
-                    self._memory.mark_shared(source)
-                    self._memory.mark_shared(tensor)
+                for source in sources.get(part.untyped_storage().data_ptr(), ()):
+                    if source.buffer_unique_id() != tensor.buffer_unique_id():
+                        self._memory.mark_shared(source)
+                        self._memory.mark_shared(tensor)
 
 
 def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]) -> Any:
@@ -244,23 +250,26 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
         shards = values.get(id(tensor))
         return shards[chip] if shards is not None else values_of(tensor)
 
+    for refused in rule.refuses:
+        if call.keywords.get(refused) not in (None, False):
+            raise EmulationError(f"{call.name}: {refused}={call.keywords[refused]!r} is not emulated")
     arguments = substitute(call.arguments, on_chip)
     keywords = substitute({name: it for name, it in call.keywords.items() if name not in _NOT_VALUES}, on_chip)
     return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)
 
 
-def _rounded(result: Any, name: str, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
+def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
     """Results of one chip, each of the shape and dtype of its output."""
-    import torch
-
-    parts = list(result) if isinstance(result, (list, tuple)) else [result]
-    parts = [part for part in parts if isinstance(part, torch.Tensor)]
+    if isinstance(output, (list, tuple)) and isinstance(result, (list, tuple)) and len(output) == len(result):
+        result = [part for part, tensor in zip(result, output, strict=True) if tensor is not None]  # not asked for
+    parts = [part for it in flat(result) for part in ((it.real, it.imag) if it.is_complex() else (it,))]
     if len(parts) != len(outputs):
         raise EmulationError(f"{name}: its semantics gave {len(parts)} tensors where TT-NN returned {len(outputs)}")
     rounded = []
     for part, tensor in zip(parts, outputs, strict=True):
         if tensor.shape != part.shape:
-            if part.numel() != tensor.logical_volume():
+            # Ranks may differ by dimensions of one element; anything else would scramble the values.
+            if [it for it in part.shape if it != 1] != [it for it in tuple(tensor.shape) if it != 1]:
                 raise EmulationError(
                     f"{name}: its semantics gave the shape {list(part.shape)} where TT-NN's output has "
                     f"{list(tensor.shape)}"

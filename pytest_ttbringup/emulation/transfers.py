@@ -47,6 +47,8 @@ class Transfers:
         import ttnn
 
         methods = {name: self._reading(getattr(ttnn.Tensor, name)) for name in _READING_METHODS}
+        methods["reshape"] = self._reshape(ttnn.Tensor.reshape)
+        methods["extract_shard"] = self._extract_shard(ttnn.Tensor.extract_shard)
         for name, replacement in (("cpu", self._from_device), ("to", self._to), ("deallocate", self._deallocate)):
             methods[name] = _as_method(replacement, getattr(ttnn.Tensor, name))
         return methods
@@ -155,6 +157,27 @@ class Transfers:
         if _names_device(arguments, keywords):
             return self._to_device(function, tensor, *arguments, **keywords)
         return function(tensor, *arguments, **keywords)
+
+    def _reshape(self, original: Function) -> Function:
+        def method(tensor: ttnn.Tensor, *shape: Any) -> ttnn.Tensor:
+            if not is_on_device(tensor):
+                return original(tensor, *shape)
+            import ttnn
+
+            return ttnn.reshape(tensor, tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+        return method
+
+    def _extract_shard(self, original: Function) -> Function:
+        def method(tensor: ttnn.Tensor, core: Any) -> ttnn.Tensor:
+            if not is_on_device(tensor):
+                return original(tensor, core)
+            raise EmulationError(
+                "Tensor.extract_shard is not emulated: values are kept per tensor, not per core. Read the whole tensor "
+                "and take the part."
+            )
+
+        return method
 
     def _reading(self, original: Function) -> Function:
         name = f"Tensor.{original.__name__}"

@@ -30,29 +30,40 @@ class Semantics:
     """How to compute an operation's values."""
 
     function: Callable[..., Any]
-    updates: str | None
-    """The parameter whose buffer the function writes in place, already rounded; its other inputs are read only."""
+    updates: tuple[tuple[int, str], ...]
+    """Position and name of the parameters whose buffers the function writes in place, already rounded; its other inputs
+    are read only."""
     takes_call: bool
+    refuses: tuple[str, ...] = ()
+    """Parameters that would change the values, and that the function does not know."""
 
 
 _REGISTERED: dict[str, Semantics] = {}
 
 
-def semantics(*names: str, updates: str | None = None) -> Callable[[_Function], _Function]:
+def semantics(
+    *names: str, updates: str | tuple[str, ...] = (), refuses: tuple[str, ...] = ()
+) -> Callable[[_Function], _Function]:
     """Register a function as the semantics of the operations of these full names.
 
     Args:
         names: such as `ttnn.experimental.rotary_embedding_llama`.
-        updates: for an operation that writes part of an existing buffer (a KV cache): the name of that argument, which
-            must be its first. The function changes it in place and returns None.
+        updates: for an operation that writes part of an existing buffer (a KV cache): the name of that parameter, or
+            the names of several. The function changes their values in place and returns None.
+        refuses: parameters that the function leaves out though they would change the values: using one is an error.
     """
 
     def register(function: _Function) -> _Function:
-        takes_call = next(iter(inspect.signature(function).parameters), None) == "call"
+        parameters = list(inspect.signature(function).parameters)
+        takes_call = parameters[:1] == ["call"]
+        positions = tuple(
+            (parameters.index(name) - takes_call, name)
+            for name in ((updates,) if isinstance(updates, str) else updates)
+        )
         for name in names:
             if name in _REGISTERED:
                 raise ValueError(f"{name} has semantics already: {_REGISTERED[name].function.__qualname__}")
-            _REGISTERED[name] = Semantics(function, updates, takes_call)
+            _REGISTERED[name] = Semantics(function, positions, takes_call, refuses)
         return function
 
     return register

@@ -72,7 +72,7 @@ def scaled_dot_product_attention_decode(
 _LEFT_TO_GOLDEN = ("attn_mask", "attention_sink", "share_cache")
 
 
-@semantics("ttnn.transformer.paged_scaled_dot_product_attention_decode")
+@semantics("ttnn.transformer.paged_scaled_dot_product_attention_decode", refuses=("spec_multi_pos_tiles",))
 def paged_scaled_dot_product_attention_decode(
     call: Call,
     input_tensor_q: torch.Tensor,

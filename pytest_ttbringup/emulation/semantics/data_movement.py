@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@semantics("ttnn.typecast")
+@semantics("ttnn.typecast", "ttnn.experimental.typecast")
 def typecast(call: Call, input_tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> Any:
     """Between formats of floating point the rounding to the output's dtype is all there is; integers have TT-NN's own
     rules.

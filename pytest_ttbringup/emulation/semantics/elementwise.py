@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.activations import activated
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
@@ -21,9 +22,11 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
     @semantics(f"ttnn.{name}", f"ttnn.{name}_")
     def compute(
         call: Call,
-        input_tensor_a: torch.Tensor | float,
-        input_tensor_b: torch.Tensor | float,
+        input_tensor_a: torch.Tensor | float | None = None,
+        input_tensor_b: torch.Tensor | float | None = None,
         *,
+        input_a: Any = None,
+        input_b: Any = None,
         activations: Any = None,
         input_tensor_a_activations: Any = None,
         input_tensor_b_activations: Any = None,
@@ -31,24 +34,30 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
     ) -> Any:
         import ttnn
 
+        # ttnn.multiply_ has other names for its operands than ttnn.add_
+        input_tensor_a = input_a if input_tensor_a is None else input_tensor_a
+        input_tensor_b = input_b if input_tensor_b is None else input_tensor_b
         if not (_is_float(input_tensor_a) and _is_float(input_tensor_b)):
-            operation = getattr(ttnn, call.name.removeprefix("ttnn."))
-            return golden_values(operation, call, input_tensor_a, input_tensor_b, activations=activations, **keywords)
-        a = _activated(input_tensor_a, input_tensor_a_activations)
-        b = _activated(input_tensor_b, input_tensor_b_activations)
-        return _activated(function(a, b), activations)
+            operation = getattr(ttnn, name)
+            keywords |= {
+                "activations": activations,
+                "input_tensor_a_activations": input_tensor_a_activations,
+                "input_tensor_b_activations": input_tensor_b_activations,
+            }
+            return golden_values(operation, call, input_tensor_a, input_tensor_b, **keywords)
+        a = _operand(input_tensor_a, input_tensor_a_activations)
+        b = _operand(input_tensor_b, input_tensor_b_activations)
+        return activated(function(a, b), activations)
 
 
-def _is_float(operand: torch.Tensor | float) -> bool:
+def _is_float(operand: Any) -> bool:
     return isinstance(operand, (int, float)) or operand.is_floating_point()
 
 
-def _activated(values: Any, activations: Any) -> Any:
-    from ttnn.operations.activations import get_golden_function_for_activation
+def _operand(operand: Any, activations: Any) -> Any:
+    import torch
 
-    for activation in activations or ():
-        values = get_golden_function_for_activation(activation)(values)
-    return values
+    return activated(torch.as_tensor(operand), activations) if activations else operand
 
 
 _register("add", lambda a, b: a + b)

@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 @semantics("ttnn.experimental.nlp_create_qkv_heads_decode")
 def nlp_create_qkv_heads_decode(
-    input_tensor: torch.Tensor, *, num_heads: int, num_kv_heads: int | None = None, **_: Any
+    input_tensor: torch.Tensor,
+    *,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    batch_offset: torch.Tensor | None = None,
+    slice_size: int | None = None,
+    **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """[1, 1, B, (H + 2K) h] -> q [1, B, H, h], k and v [1, B, K, h]."""
+    """[1, 1, B, (H + 2K) h] -> q [1, B, H, h], k and v [1, B, K, h]; of `slice_size` users from `batch_offset` on, if
+    these are given.
+    """
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-    heads = input_tensor[0, 0].unflatten(-1, (num_heads + 2 * kv_heads, -1)).unsqueeze(0)
+    first = 0 if batch_offset is None else int(batch_offset.reshape(-1)[0])
+    rows = input_tensor[0, 0, first:][:slice_size]
+    heads = rows.unflatten(-1, (num_heads + 2 * kv_heads, -1)).unsqueeze(0)
     return heads[:, :, :num_heads], heads[:, :, num_heads : num_heads + kv_heads], heads[:, :, num_heads + kv_heads :]
 
 
@@ -34,10 +44,10 @@ def nlp_concat_heads_decode(call: Any, input_tensor: torch.Tensor, *, num_heads:
     return torch.nn.functional.pad(joined, (0, 0, 0, rows - joined.shape[-2]), value=float("nan"))
 
 
-@semantics("ttnn.experimental.nlp_create_qkv_heads")
+@semantics("ttnn.experimental.nlp_create_qkv_heads", refuses=("kv_tied",))
 def nlp_create_qkv_heads(
-    input_tensor_q: torch.Tensor,
-    input_tensor_kv: torch.Tensor | None = None,
+    input: torch.Tensor,  # noqa: A002
+    input_kv: torch.Tensor | None = None,
     *,
     num_heads: int,
     num_kv_heads: int | None = None,
@@ -46,12 +56,12 @@ def nlp_create_qkv_heads(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """[B, 1, S, (H + 2K) h] -> q [B, H, S, h], k [B, K, S, h] (or [B, K, h, S]), v [B, K, S, h]."""
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-    if input_tensor_kv is None:
-        heads = input_tensor_q[:, 0].unflatten(-1, (num_heads + 2 * kv_heads, -1)).transpose(1, 2)
+    if input_kv is None:
+        heads = input[:, 0].unflatten(-1, (num_heads + 2 * kv_heads, -1)).transpose(1, 2)
         q, k, v = heads.split([num_heads, kv_heads, kv_heads], dim=1)
     else:
-        q = input_tensor_q[:, 0].unflatten(-1, (num_heads, -1)).transpose(1, 2)
-        k, v = input_tensor_kv[:, 0].unflatten(-1, (2 * kv_heads, -1)).transpose(1, 2).chunk(2, dim=1)
+        q = input[:, 0].unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        k, v = input_kv[:, 0].unflatten(-1, (2 * kv_heads, -1)).transpose(1, 2).chunk(2, dim=1)
     return q, k.transpose(-1, -2) if transpose_k_heads else k, v
 
 
@@ -59,3 +69,48 @@ def nlp_create_qkv_heads(
 def nlp_concat_heads(input_tensor: torch.Tensor, **_: Any) -> torch.Tensor:
     """[B, H, S, h] -> [B, 1, S, H h]."""
     return input_tensor.transpose(1, 2).flatten(-2).unsqueeze(1)
+
+
+@semantics("ttnn.experimental.create_qkv_heads")
+def create_qkv_heads(
+    input: torch.Tensor,  # noqa: A002
+    *,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    transpose_k_heads: bool = True,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[B, 1, S, K (H/K + 2) h], the queries of each K/V head before its key and value -> as `nlp_create_qkv_heads`."""
+    kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+    group = num_heads // kv_heads
+    groups = input[:, 0].unflatten(-1, (kv_heads, group + 2, -1))  # [B, S, K, H/K + 2, h]
+    q = groups[..., :group, :].flatten(2, 3).transpose(1, 2)
+    k, v = (groups[..., group + index, :].transpose(1, 2) for index in (0, 1))
+    return q, k.transpose(-1, -2) if transpose_k_heads else k, v
+
+
+@semantics(
+    "ttnn.experimental.nlp_create_qkv_heads_falcon7b",
+    "ttnn.experimental.nlp_create_qkv_heads_vit",
+)
+def nlp_create_qkv_heads_of_a_model(
+    call: Any,
+    input: torch.Tensor,  # noqa: A002
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[B, 1, S, (H + 2K) h] -> q [B, H, S, h], k and v [B, K, S, h], H and K those of the model in the name."""
+    heads, kv_heads = (int(tensor.shape[1]) for tensor in call.output[:2])
+    return nlp_create_qkv_heads(input, num_heads=heads, num_kv_heads=kv_heads, transpose_k_heads=False)
+
+
+@semantics("ttnn.experimental.nlp_create_q_heads_split")
+def nlp_create_q_heads_split(
+    input: torch.Tensor,  # noqa: A002
+    *,
+    num_heads: int,
+    split_head_dim: int,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B, 1, S, H h] -> [B, H, S, split_head_dim] and the other dimensions of each head."""
+    heads = input[:, 0].unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    return heads[..., :split_head_dim], heads[..., split_head_dim:]

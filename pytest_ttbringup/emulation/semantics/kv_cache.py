@@ -54,7 +54,73 @@ def paged_update_cache(
         cache_tensor[page_table.long()[users, positions // block], :, positions % block] = rows
 
 
-@semantics("ttnn.fill_cache", "ttnn.kv_cache.fill_cache_for_user_", updates="cache_tensor")
+@semantics("ttnn.experimental.paged_fused_update_cache", updates=("cache_tensor1", "cache_tensor2"))
+def paged_fused_update_cache(
+    call: Call,
+    cache_tensor1: torch.Tensor,
+    input_tensor1: torch.Tensor,
+    cache_tensor2: torch.Tensor,
+    input_tensor2: torch.Tensor,
+    **keywords: Any,
+) -> None:
+    """`paged_update_cache` of two caches, K's and V's, at the same positions."""
+    for position, cache, rows in ((0, cache_tensor1, input_tensor1), (2, cache_tensor2, input_tensor2)):
+        tensors = (call.argument(position, f"cache_tensor{position // 2 + 1}"),)
+        paged_update_cache(call._replace(arguments=tensors), cache, rows, **keywords)
+
+
+@semantics("ttnn.update_cache", updates="cache")
+def update_cache(
+    call: Call,
+    cache: torch.Tensor,
+    input: torch.Tensor,  # noqa: A002
+    update_idx: int,
+    *,
+    batch_offset: int = 0,
+    **_: Any,
+) -> None:
+    """Write one position of all users: input [1, K, B, h] goes to position `update_idx`; its users start at
+    `batch_offset`.
+    """
+    rows = input[0, :, batch_offset : batch_offset + cache.shape[0]].transpose(0, 1)
+    cache[:, :, update_idx] = round_to(rows, call.argument(0, "cache").dtype)
+
+
+@semantics("ttnn.kv_cache.update_cache_for_token_", updates="cache")
+def update_cache_for_token(
+    call: Call,
+    cache: torch.Tensor,
+    input: torch.Tensor,  # noqa: A002
+    update_index: int,
+    batch_offset: int = 0,
+    *_: Any,
+    **__: Any,
+) -> None:
+    """`update_cache` under another name."""
+    update_cache(call, cache, input, update_index, batch_offset=batch_offset)
+
+
+@semantics("ttnn.experimental.nlp_kv_cache_load_slice")
+def nlp_kv_cache_load_slice(
+    input_tensor: torch.Tensor, *, seq_len_start: int, seq_len_end: int, **_: Any
+) -> torch.Tensor:
+    """Positions `seq_len_start` … `seq_len_end` - 1 of a cache [B, K, S, h]."""
+    return input_tensor[:, :, seq_len_start:seq_len_end]
+
+
+@semantics("ttnn.kv_cache.fill_cache_for_user_", updates="cache")
+def fill_cache_for_user(
+    call: Call,
+    cache: torch.Tensor,
+    input: torch.Tensor,  # noqa: A002
+    batch_index: int,
+) -> None:
+    """`fill_cache` from position 0 on."""
+    renamed = call._replace(arguments=(call.argument(0, "cache"),))
+    fill_cache(renamed, cache, input, batch_index)
+
+
+@semantics("ttnn.fill_cache", updates="cache_tensor")
 def fill_cache(
     call: Call, cache_tensor: torch.Tensor, input_tensor: torch.Tensor, batch_idx: int, *, update_idx: int = 0, **_: Any
 ) -> None:
@@ -64,7 +130,7 @@ def fill_cache(
     cache_tensor[batch_idx, :, update_idx : update_idx + length] = rows
 
 
-@semantics("ttnn.experimental.paged_fill_cache", updates="cache_tensor")
+@semantics("ttnn.experimental.paged_fill_cache", updates="cache_tensor", refuses=("valid_seq_len_tensor",))
 def paged_fill_cache(
     call: Call,
     cache_tensor: torch.Tensor,

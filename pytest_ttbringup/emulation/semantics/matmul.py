@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.activations import activated
+from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
     import torch
 
 
-@semantics("ttnn.matmul", "ttnn.linear")
+@semantics("ttnn.matmul", "ttnn.linear", refuses=("in0_column_offset",))
 def linear(
     input_tensor_a: torch.Tensor,
     input_tensor_b: torch.Tensor,
@@ -26,14 +28,72 @@ def linear(
 
     TT-NN's golden function does not cover `ttnn.linear` with a row-vector bias of rank 4, and copies the weights.
     """
-    from ttnn.operations.activations import get_golden_function_for_activation
-
     a = input_tensor_a.transpose(-1, -2) if transpose_a else input_tensor_a
     b = input_tensor_b.transpose(-1, -2) if transpose_b else input_tensor_b
     product = a @ b
     if bias is not None:
         product = product + bias
-    fused = getattr(program_config, "fused_activation", None) or activation
-    if fused is not None:
-        product = get_golden_function_for_activation(fused)(product)
-    return product
+    return activated(product, getattr(program_config, "fused_activation", None) or activation)
+
+
+@semantics("ttnn.experimental.minimal_matmul")
+def minimal_matmul(
+    input_tensor: torch.Tensor | list[torch.Tensor],
+    weight_tensor: torch.Tensor,
+    *,
+    bias_tensor: torch.Tensor | None = None,
+    fused_activation: Any = None,
+    fuse_swiglu: bool = False,
+    **_: Any,
+) -> torch.Tensor:
+    """As `linear`; several inputs are one, side by side.
+
+    Raises:
+        EmulationError: `fuse_swiglu` is asked for, whose order of columns TT-NN does not document.
+    """
+    import torch
+
+    if fuse_swiglu:
+        raise EmulationError("ttnn.experimental.minimal_matmul: fuse_swiglu=True is not emulated")
+    rows = torch.cat(list(input_tensor), dim=-1) if isinstance(input_tensor, (list, tuple)) else input_tensor
+    return linear(rows, weight_tensor, bias=bias_tensor, activation=fused_activation)
+
+
+@semantics("ttnn.experimental.minimal_matmul_split")
+def minimal_matmul_split(
+    input_tensor: torch.Tensor, weight_tensor: torch.Tensor, *, chunks: int = 3, **keywords: Any
+) -> tuple[torch.Tensor, ...]:
+    """`minimal_matmul`, cut into `chunks` of equally many columns."""
+    return minimal_matmul(input_tensor, weight_tensor, **keywords).chunk(chunks, dim=-1)
+
+
+@semantics("ttnn.experimental.dit_minimal_matmul_addcmul_fused")
+def dit_minimal_matmul_addcmul_fused(
+    matmul_input_tensor: torch.Tensor,
+    matmul_weight_tensor: torch.Tensor,
+    scalar: float,
+    addcmul_input_tensor1: torch.Tensor,
+    addcmul_input_tensor2: torch.Tensor,
+    bias_tensor: torch.Tensor | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    """addcmul_input_tensor1 + scalar * (input @ weight + bias) * addcmul_input_tensor2."""
+    product = linear(matmul_input_tensor, matmul_weight_tensor, bias=bias_tensor)
+    return addcmul_input_tensor1 + scalar * product * addcmul_input_tensor2
+
+
+@semantics("ttnn.experimental.attn_matmul", "ttnn.experimental.group_attn_matmul")
+def attn_matmul(input_tensor_a: torch.Tensor, input_tensor_b: torch.Tensor, **_: Any) -> torch.Tensor:
+    """Attention of one position: [1, H, B, K] x [B, H or a divisor of it, K, N] -> [1, H, B, N]."""
+    heads = input_tensor_a.shape[1] // input_tensor_b.shape[1]
+    b = input_tensor_b.repeat_interleave(heads, dim=1)
+    return (input_tensor_a.transpose(0, 2) @ b).transpose(0, 2)
+
+
+@semantics("ttnn.experimental.attn_matmul_from_cache")
+def attn_matmul_from_cache(
+    input_tensor_a: torch.Tensor, input_tensor_b: torch.Tensor, *, num_tokens: int, transpose_hw: bool, **_: Any
+) -> torch.Tensor:
+    """`attn_matmul` with the first `num_tokens` rows of a cache [B, H, S, h], transposed for scores."""
+    rows = input_tensor_b[:, :, :num_tokens]
+    return attn_matmul(input_tensor_a, rows.transpose(-1, -2) if transpose_hw else rows)

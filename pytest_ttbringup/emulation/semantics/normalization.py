@@ -34,3 +34,22 @@ def rms_norm(
     if bias is not None:
         normed = normed + bias.reshape(-1)
     return normed
+
+
+@semantics("ttnn.layer_norm")
+def layer_norm(
+    input_tensor: torch.Tensor,
+    *,
+    epsilon: float = 1e-12,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual_input_tensor: torch.Tensor | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    """Normalize: (x - mean) / sqrt(variance + epsilon) * weight + bias; the rest as in `rms_norm`.
+
+    TT-NN's golden function adds the residual into its input.
+    """
+    x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
+    centered = x - x.mean(dim=-1, keepdim=True)
+    return rms_norm(centered, epsilon=epsilon, weight=weight, bias=bias)

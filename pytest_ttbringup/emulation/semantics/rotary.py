@@ -35,3 +35,64 @@ def rotary_embedding_llama(
     cos, sin = cos_cache[..., :rows, :], sin_cache[..., :rows, :]
     rotated: torch.Tensor = (input_tensor.unflatten(-1, (-1, 32)) @ tile).flatten(-2)
     return input_tensor * cos + rotated * sin
+
+
+@semantics("ttnn.experimental.rotary_embedding_llama_fused_qk")
+def rotary_embedding_llama_fused_qk(
+    q_input_tensor: torch.Tensor,
+    k_input_tensor: torch.Tensor,
+    cos_cache: torch.Tensor,
+    sin_cache: torch.Tensor,
+    trans_mat: torch.Tensor,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both of a decode step's at once: q [1, B, H, h], k [1, B, K, h]; cos and sin [1, 2 B, 1, h], first B rows for q.
+
+    A cache of B rows serves both.
+    """
+    users = q_input_tensor.shape[1]
+    q_cos, q_sin = cos_cache[:, :users], sin_cache[:, :users]
+    k_cos, k_sin = cos_cache[:, -users:], sin_cache[:, -users:]
+    return (
+        rotary_embedding_llama(q_input_tensor, q_cos, q_sin, trans_mat, is_decode_mode=True),
+        rotary_embedding_llama(k_input_tensor, k_cos, k_sin, trans_mat, is_decode_mode=True),
+    )
+
+
+@semantics("ttnn.experimental.rotary_embedding_hf")
+def rotary_embedding_hf(
+    input_tensor: torch.Tensor,
+    cos_cache: torch.Tensor,
+    sin_cache: torch.Tensor,
+    *,
+    is_decode_mode: bool = False,
+    **_: Any,
+) -> torch.Tensor:
+    """Hugging Face's form, in which dimensions i and i + h/2 are a pair; shapes as in `rotary_embedding_llama`."""
+    rows = 1 if is_decode_mode else input_tensor.shape[-2]
+    cos, sin = cos_cache[..., :rows, :], sin_cache[..., :rows, :]
+    return input_tensor * cos + rotate_half(input_tensor) * sin
+
+
+@semantics("ttnn.experimental.rotate_half")
+def rotate_half(input: torch.Tensor, **_: Any) -> torch.Tensor:  # noqa: A002
+    """[x1, x2] -> [-x2, x1], of halves of the last dimension."""
+    import torch
+
+    first, second = input.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)
+
+
+@semantics("ttnn.experimental.rotary_embedding")
+def rotary_embedding(
+    input_tensor: torch.Tensor,
+    cos_cache: torch.Tensor,
+    sin_cache: torch.Tensor,
+    token_index: int | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    """Hugging Face's form over whole caches [1, 1, S or more, h]; with a `token_index` every row has that position."""
+    first = 0 if token_index is None else token_index
+    rows = input_tensor.shape[-2] if token_index is None else 1
+    cos, sin = cos_cache[..., first : first + rows, :], sin_cache[..., first : first + rows, :]
+    return input_tensor * cos + rotate_half(input_tensor) * sin

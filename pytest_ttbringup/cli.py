@@ -1,0 +1,96 @@
+"""The command `ttbringup`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.option_table import CACHE, SYSTEM, TARGET
+from pytest_ttbringup.options import default_cache_dir
+from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, default_target, silicon, system_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ttbringup` with these arguments (the command line's by default); the exit code, 1 after an error."""
+    options = _parser().parse_args(arguments)
+    try:
+        sys.stdout.write(_operations(options.format) if options.ops else _doctor())
+    except BringupError as error:
+        sys.stderr.write(f"ttbringup: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ttbringup", description="Brings models up on Tenstorrent devices.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    doctor = commands.add_parser(
+        "doctor",
+        help="what is installed and found here",
+        description="Says what tests would run on here; with --ops, where the emulated device takes each TT-NN "
+        "operation's values from.",
+    )
+    doctor.add_argument("--ops", action="store_true", help="list every TT-NN operation")
+    doctor.add_argument("--format", choices=("text", "md"), default="text", help="of --ops (default: text)")
+    return parser
+
+
+def _doctor() -> str:
+    target, reason, system = _target_and_system()
+    devices = silicon.devices_present()
+    lines = {
+        "target": f"{target} ({reason})",
+        "system": f"{system.name}: {system.description}",
+        **{package: _version(package) for package in ("ttnn", "torch", "transformers")},
+        "cache": str(_cache_dir()),
+        "devices": ", ".join(f"{silicon.DEVICE_FOLDER}/{number}" for number in devices) or "none",
+    }
+    width = max(map(len, lines))
+    return "".join(f"{name:{width}}  {text}\n" for name, text in lines.items())
+
+
+def _operations(form: str) -> str:
+    from pytest_ttbringup.emulation import prepare
+
+    if "ttnn" not in sys.modules:
+        os.environ.setdefault("LOGURU_LEVEL", "WARNING")  # TT-NN prints its whole configuration at import
+        prepare(system=system_of("n150"), cache_dir=_cache_dir())
+    from pytest_ttbringup.emulation import census
+
+    entries = census.census()
+    return census.as_markdown(entries, version("ttnn")) if form == "md" else census.as_text(entries)
+
+
+def _target_and_system() -> tuple[str, str, System]:
+    """What the environment says, as for pytest, else what is found.
+
+    Raises:
+        BringupError: the environment names a target or system there is not.
+    """
+    target, reason = default_target()
+    named = os.environ.get(TARGET.environment)
+    if named:
+        if named not in TARGET_NAMES:
+            raise BringupError(f"{TARGET.environment}={named}: choose one of {', '.join(TARGET_NAMES)}.")
+        target, reason = named, f"chosen by {TARGET.environment}"
+    system = os.environ.get(SYSTEM.environment)
+    if system:
+        return target, reason, system_of(system)
+    return target, reason, default_system(target)
+
+
+def _cache_dir() -> Path:
+    named = os.environ.get(CACHE.environment)
+    return Path(named).expanduser().absolute() if named else default_cache_dir()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

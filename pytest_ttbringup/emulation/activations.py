@@ -1,0 +1,96 @@
+"""Activations that TT-NN fuses into another operation, by `ttnn.UnaryOpType`, by name, or with parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.errors import EmulationError
+
+if TYPE_CHECKING:
+    import torch
+
+Activation = Callable[..., Any]
+
+
+def activated(values: torch.Tensor, activations: Any) -> torch.Tensor:
+    """`values` after one activation, a list of them in turn, or none.
+
+    Raises:
+        EmulationError: an activation has no rule here.
+    """
+    if activations is None:
+        return values
+    if isinstance(activations, str) or not isinstance(activations, Iterable):
+        activations = [activations]
+    for activation in activations:
+        kind = getattr(activation, "op_type", activation)
+        name = kind.upper().removesuffix("_APPROX") if isinstance(kind, str) else kind.name
+        function = _functions().get(name)
+        if function is None:
+            raise EmulationError(
+                f"the fused activation {name} is not emulated; those that are: {', '.join(sorted(_functions()))}"
+            )
+        values = function(values, *(getattr(activation, "params", None) or ()))
+    return values
+
+
+@cache
+def _functions() -> dict[str, Activation]:
+    import torch
+    from torch.nn import functional
+
+    return {
+        "ABS": torch.abs,
+        "ADD_UNARY_SFPU": lambda x, value: x + value,
+        "CEIL": torch.ceil,
+        "COS": torch.cos,
+        "DIV_UNARY_SFPU": lambda x, value: x / value,
+        "ELU": lambda x, alpha=1.0: functional.elu(x, alpha),
+        "EQZ": lambda x: x == 0,
+        "ERF": lambda x, *_: torch.erf(x),
+        "ERFC": lambda x, *_: torch.erfc(x),
+        "EXP": lambda x, *_: torch.exp(x),
+        "EXP2": torch.exp2,
+        "EXPM1": torch.expm1,
+        "FLOOR": torch.floor,
+        "GELU": lambda x, *_: functional.gelu(x),
+        "GELU_TANH": lambda x, *_: functional.gelu(x, approximate="tanh"),
+        "GEZ": lambda x: x >= 0,
+        "GTZ": lambda x: x > 0,
+        "HARDSIGMOID": functional.hardsigmoid,
+        "HARDSWISH": functional.hardswish,
+        "IDENTITY": lambda x: x,
+        "LEAKY_RELU": lambda x, slope=0.01: functional.leaky_relu(x, slope),
+        "LEZ": lambda x: x <= 0,
+        "LOG": lambda x, *_: torch.log(x),
+        "LOG10": lambda x, *_: torch.log10(x),
+        "LOG1P": lambda x, *_: torch.log1p(x),
+        "LOG2": lambda x, *_: torch.log2(x),
+        "LOGICAL_NOT_UNARY": torch.logical_not,
+        "LTZ": lambda x: x < 0,
+        "MISH": lambda x, *_: functional.mish(x),
+        "MUL_UNARY_SFPU": lambda x, value: x * value,
+        "NEG": torch.neg,
+        "NEZ": lambda x: x != 0,
+        "POWER": torch.pow,
+        "POWER_ITERATIVE": torch.pow,
+        "RECIP": torch.reciprocal,
+        "RELU": torch.relu,
+        "RELU6": functional.relu6,
+        "RELU_MAX": lambda x, limit: x.clamp(0, limit),
+        "RELU_MIN": lambda x, limit: x.clamp(min=limit),
+        "RSQRT": lambda x, *_: torch.rsqrt(x),
+        "RSUB": lambda x, value: value - x,
+        "SIGMOID": lambda x, *_: torch.sigmoid(x),
+        "SIGN": torch.sign,
+        "SILU": lambda x, *_: functional.silu(x),
+        "SIN": torch.sin,
+        "SOFTPLUS": lambda x, beta=1.0, threshold=20.0: functional.softplus(x, beta, threshold),
+        "SQRT": lambda x, *_: torch.sqrt(x),
+        "SQUARE": torch.square,
+        "SUB_UNARY_SFPU": lambda x, value: x - value,
+        "TAN": torch.tan,
+        "TANH": lambda x, *_: torch.tanh(x),
+    }

@@ -1,0 +1,61 @@
+"""Sums over parts of a tensor that have names of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.semantics import semantics
+
+if TYPE_CHECKING:
+    import torch
+
+
+@semantics("ttnn.experimental.fast_reduce_nc")
+def fast_reduce_nc(input: torch.Tensor, *, dims: Sequence[int] = (), **_: Any) -> torch.Tensor:  # noqa: A002
+    """Sum over outer dimensions, which stay with size 1."""
+    return input.sum(dim=tuple(dims), keepdim=True)
+
+
+@semantics("ttnn.experimental.deepseek_moe_fast_reduce_nc")
+def deepseek_moe_fast_reduce_nc(
+    input_tensor: torch.Tensor, dim: int, *, split_size: int, **_: Any
+) -> tuple[torch.Tensor, ...]:
+    """Sum over `dim`, which stays with size 1, cut into pieces of `split_size` columns."""
+    total = input_tensor.sum(dim=dim, keepdim=True)
+    return tuple(total.narrow(-1, start, split_size) for start in range(0, total.shape[-1], split_size))
+
+
+@semantics("ttnn.experimental.hc_sum_reduce")
+def hc_sum_reduce(input: torch.Tensor, **_: Any) -> torch.Tensor:  # noqa: A002
+    """[..., 32 N] -> [..., N]: the sum of every 32 columns (a state space model's hidden state)."""
+    return input.reshape(*input.shape[:-1], -1, 32).sum(-1)
+
+
+@semantics("ttnn.experimental.prefix_scan")
+def prefix_scan(a: torch.Tensor, bx: torch.Tensor, h_prev: torch.Tensor, **_: Any) -> torch.Tensor:
+    """The recurrence h[t] = a[t] * h[t - 1] + bx[t] along the second to last dimension, every h returned."""
+    import torch
+
+    state = h_prev.reshape(-1)
+    states = []
+    for decay, step in zip(a.reshape(-1, a.shape[-1]), bx.reshape(-1, bx.shape[-1]), strict=True):
+        state = decay * state + step
+        states.append(state)
+    return torch.stack(states).reshape(a.shape)
+
+
+@semantics("ttnn.experimental.repeat_and_interleave_eltwise_mul")
+def repeat_and_interleave_eltwise_mul(a: torch.Tensor, b: torch.Tensor, **_: Any) -> torch.Tensor:
+    """A [..., 32] repeated times b [..., N] with every column repeated 32 times -> [..., 32 N]; either may be expanded
+    already.
+    """
+    columns = 32 * b.shape[-1] if a.shape[-1] == 32 else a.shape[-1]
+    a = a.repeat(1, 1, 1, columns // a.shape[-1])
+    return a * b.repeat_interleave(columns // b.shape[-1], dim=-1)
+
+
+@semantics("ttnn.experimental.intimg")
+def intimg(input_tensor: torch.Tensor) -> torch.Tensor:
+    """The integral image of [1, H, W, C]: sums over all rows above and columns to the left."""
+    return input_tensor.cumsum(-3).cumsum(-2)
