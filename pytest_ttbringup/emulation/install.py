@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NoReturn
@@ -49,6 +50,10 @@ def install() -> None:
     for name, method in transfers.tensor_methods().items():
         replace(ttnn.Tensor, name, method)
     replace(ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
+    for name, function in transfers.functions().items():
+        replace(ttnn, name, function)
+    # Crashes on the mock cluster; nothing is ever under way there.
+    replace(ttnn.MeshDevice, "quiesce_devices", lambda _: None)
     for name, what in _UNSUPPORTED.items():
         replace(ttnn, name, _refusal(name, what))
 
@@ -63,6 +68,12 @@ def uninstall() -> None:
 def forget_values() -> None:
     """Drop all values: the device whose buffers held them was closed."""
     _MEMORY.clear()
+
+
+def keep_alive(*devices: Any) -> None:
+    """Let these meshes never be destroyed: TT-Metal ends the process if it can't close one then."""
+    for device in devices:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(device))
 
 
 def _refusal(name: str, what: str) -> Callable[..., NoReturn]:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
+from pytest_ttbringup.emulation.collectives import collective_function, run_collective
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import golden_semantics
 from pytest_ttbringup.emulation.host import values_of
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
+from pytest_ttbringup.emulation.signatures import bound
 from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class OperationWrapper:
         self._original = original
         self._transfers = transfers
         self._known: dict[str, Semantics] = {}
+        own_semantics()  # loads the collectives, too
 
     def __call__(self, operation: FastOperation, *arguments: Any, **keywords: Any) -> Any:
         """Run `operation` in TT-NN, then give its outputs their values.
@@ -69,11 +72,15 @@ class OperationWrapper:
             return self._original(operation, *arguments, **keywords)
 
         inputs = device_tensors(*arguments, *keywords.values())
+        _refuse_parts(name, inputs)
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
         output = self._original(operation, *arguments, **keywords)
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
+        if collective_function(name) is not None:
+            self._exchange(operation, arguments, keywords, inputs, outputs, values)
+            return output
         rule = self._semantics(operation)
         if rule.updates is not None:
             self._update(rule, Call(name, arguments, keywords, output, ()), values)
@@ -133,6 +140,31 @@ class OperationWrapper:
             self._memory.write(tensor, shards)
         self._note_sharing(inputs, values, outputs, results)
 
+    def _exchange(
+        self,
+        operation: FastOperation,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        inputs: list[ttnn.Tensor],
+        outputs: list[ttnn.Tensor],
+        values: dict[int, Shards],
+    ) -> None:
+        """Let the outputs of a collective hold what its chips have exchanged."""
+        name = operation.python_fully_qualified_name
+        results = run_collective(
+            name,
+            bound(operation, arguments, keywords),
+            outputs,
+            values,
+            lambda part, tensor: _rounded(part, name, [tensor])[0],
+        )
+        for tensor, shards in zip(outputs, results, strict=True):
+            missing = [chip for chip in chips_of(tensor) if chip not in shards]
+            if missing:
+                shards.update(self._memory.read_or_unknown(tensor, missing))
+            self._memory.write(tensor, shards)
+        self._note_sharing(inputs, values, outputs, results)
+
     def _note_sharing(
         self, inputs: list[ttnn.Tensor], values: dict[int, Shards], outputs: list[ttnn.Tensor], results: list[Shards]
     ) -> None:
@@ -148,6 +180,19 @@ class OperationWrapper:
                 if source is not None and source.buffer_unique_id() != tensor.buffer_unique_id():
                     self._memory.mark_shared(source)
                     self._memory.mark_shared(tensor)
+
+
+def _refuse_parts(name: str, inputs: list[ttnn.Tensor]) -> None:
+    """TT-Metal's mock cluster crashes when an operation runs on some chips of an open mesh and not on others."""
+    for tensor in inputs:
+        mesh = tensor.device()
+        if mesh.get_num_devices() > 1 and len(tensor.device_coords()) < mesh.get_num_devices():
+            places, shape = ", ".join(map(str, chips_of(tensor))), "x".join(map(str, mesh.shape))
+            raise EmulationError(
+                f"{name}: an input of shape {list(tensor.shape)} lies on {places} only, of a {shape} mesh; the "
+                "emulated device runs operations on all chips of one. Make a mesh of those chips with "
+                "mesh_device.create_submesh(...) and place the tensor there, or run this test on --tt-target=silicon."
+            )
 
 
 def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]) -> Any:
