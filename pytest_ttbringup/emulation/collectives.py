@@ -75,6 +75,25 @@ def collective_function(name: str) -> Callable[..., Any] | None:
     return _REGISTERED.get(name)
 
 
+_WITHOUT_FABRIC = frozenset({"ttnn.mesh_partition"})
+
+
+def require_fabric(name: str, mesh: ttnn.MeshDevice) -> None:
+    """Refuse a collective on a mesh of several chips whose fabric is off.
+
+    Raises:
+        EmulationError: the fabric is off.
+    """
+    import ttnn
+
+    alone = mesh.get_num_devices() == 1 or name in _WITHOUT_FABRIC
+    if not alone and ttnn.get_fabric_config() == ttnn.FabricConfig.DISABLED:
+        raise EmulationError(
+            f"{name}: chips can't exchange anything, the fabric is off. Call ttnn.set_fabric_config(...) before the "
+            "mesh is opened, or give the test's device_params a fabric_config."
+        )
+
+
 def chip_groups(mesh_shape: tuple[int, ...], cluster_axis: int | None) -> list[list[Chip]]:
     """The groups of a collective along a mesh axis; one group of all chips, row by row, when there is no axis."""
     chips = list(itertools.product(*map(range, mesh_shape)))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
-from pytest_ttbringup.emulation.collectives import collective_function, run_collective
+from pytest_ttbringup.emulation.collectives import collective_function, require_fabric, run_collective
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import golden_semantics
@@ -72,13 +72,16 @@ class OperationWrapper:
             return self._original(operation, *arguments, **keywords)
 
         inputs = device_tensors(*arguments, *keywords.values())
-        _refuse_parts(name, inputs)
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
+        _refuse_parts(name, inputs)
+        exchanges = collective_function(name) is not None
+        if exchanges and inputs:
+            require_fabric(name, inputs[0].device())
         output = self._original(operation, *arguments, **keywords)
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
-        if collective_function(name) is not None:
+        if exchanges:
             self._exchange(operation, arguments, keywords, inputs, outputs, values)
             return output
         rule = self._semantics(operation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.collectives import require_fabric
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.values import Chip, DeviceMemory, chips_of
 
@@ -58,11 +59,8 @@ def _check(tensor: ttnn.Tensor, sender: Chip, receiver: Chip) -> None:
     for role, chip in (("sender", sender), ("receiver", receiver)):
         if chip not in chips:
             raise EmulationError(f"ttnn.point_to_point: the {role} {chip} is not among the tensor's chips, {chips}.")
+    require_fabric("ttnn.point_to_point", tensor.device())
     fabric = ttnn.get_fabric_config()
-    if fabric == ttnn.FabricConfig.DISABLED:
-        raise EmulationError(
-            "ttnn.point_to_point: the fabric is off. Call ttnn.set_fabric_config(...) before opening the mesh."
-        )
     differing = sum(one != other for one, other in zip(sender, receiver, strict=True))
     if differing > 1 and "1D" in str(fabric):
         raise EmulationError(

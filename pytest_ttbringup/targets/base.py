@@ -47,6 +47,7 @@ class TTNNTarget:
         self.system = system
         self.mesh = mesh
         self.cache_dir = cache_dir
+        self._fabric_on = False
 
     def prepare(self) -> None:
         if "ttnn" in sys.modules:
@@ -66,10 +67,11 @@ class TTNNTarget:
         if fabric_config:
             # TT-Metal's tests write True for "whatever fabric suits", which on every system is FABRIC_1D.
             ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D if fabric_config is True else fabric_config)
+            self._fabric_on = True
         try:
             return ttnn.open_mesh_device(ttnn.MeshShape(rows, cols), **device_params)
         except BaseException:
-            _disable_fabric()
+            self._disable_fabric()
             raise
 
     def close_mesh(self, mesh: Any) -> None:
@@ -82,18 +84,18 @@ class TTNNTarget:
             for submesh in submeshes:
                 ttnn.close_mesh_device(submesh)
         ttnn.close_mesh_device(mesh)
-        _disable_fabric()
+        self._disable_fabric()
+
+    def _disable_fabric(self) -> None:
+        if self._fabric_on:
+            import ttnn
+
+            self._fabric_on = False
+            ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED)
 
     def header(self) -> str:
         rows, cols = self.mesh
         return f"{self.name} ({self.system.arch}, {self.system.name}, mesh {rows}x{cols})"
-
-
-def _disable_fabric() -> None:
-    import ttnn
-
-    if ttnn.get_fabric_config() != ttnn.FabricConfig.DISABLED:
-        ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED)
 
 
 def worker_id() -> str:
