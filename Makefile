@@ -19,8 +19,6 @@ setup: ## make or update the virtual environment (every other target does it too
 demo: setup ## bring up SmolLM2-135M (real weights, or MODEL=NAME) rung by rung, until it writes text
 	$(PY) -m pytest model_tests --tt-model=$(MODEL)
 
-# Two workers share the cores: without this each would start a thread for every core.
-test: export OMP_NUM_THREADS ?= $(shell echo $$(( ($$(nproc) + 1) / 2 )))
 test: setup ## run all quick tests, and the ladder for a tiny model
 	$(PY) -m pytest -n 2 -m "not slow"
 

@@ -5,10 +5,8 @@ pytest reads this file even for `pytest --help`, so what is heavy is imported wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -52,38 +50,41 @@ def rotary(mesh_device: ttnn.MeshDevice, model_config: ModelConfig) -> RotaryEmb
     return RotaryEmbedding(mesh_device, model_config)
 
 
+@pytest.fixture(scope="session")
+def _built() -> Iterator[dict[str, Any]]:
+    """The last TT-NN model built; let go of before the interpreter ends, when TT-NN would call its tensors leaked."""
+    built: dict[str, Any] = {}
+    yield built
+    built.clear()
+
+
 @pytest.fixture
 def causal_lm(
-    model: BringupModel, mesh_device: ttnn.MeshDevice, model_config: ModelConfig, weight_cache: WeightCache
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    weight_cache: WeightCache,
+    progress: Callable[[str], None],
+    _built: dict[str, Any],
 ) -> CausalLM:
-    """The whole TT-NN model; the last one built is kept for the tests that follow."""
-    return _built(model, mesh_device, model_config, weight_cache.directory)
+    """The whole TT-NN model, kept for the tests that follow."""
+    from ttnn_models.model import CausalLM
+
+    if (_built.get("model"), _built.get("mesh_device")) != (model, mesh_device):
+        _built.clear()  # before the next one takes its memory
+        weights = model.reference.state_dict()
+        built = CausalLM.from_weights(mesh_device, model_config, weights, weight_cache=weight_cache, report=progress)
+        _built.update(model=model, mesh_device=mesh_device, causal_lm=built)
+    kept: CausalLM = _built["causal_lm"]
+    return kept
 
 
 @pytest.fixture
-def generator(causal_lm: CausalLM) -> Generator:
-    """Runs the whole TT-NN model for up to 32 users."""
-    return _generator(causal_lm)
-
-
-@lru_cache(maxsize=1)
-def _built(model: BringupModel, mesh_device: ttnn.MeshDevice, config: ModelConfig, weights: Path | None) -> CausalLM:
-    from ttnn_models.model import CausalLM
-    from ttnn_models.weights import WeightCache
-
-    return CausalLM.from_weights(mesh_device, config, model.reference.state_dict(), weight_cache=WeightCache(weights))
-
-
-@lru_cache(maxsize=1)
-def _generator(causal_lm: CausalLM) -> Generator:
+def generator(causal_lm: CausalLM, _built: dict[str, Any]) -> Generator:
+    """Runs the whole TT-NN model for up to 32 users; kept like it, since its KV caches are large."""
     from ttnn_models.generator import Generator
 
-    return Generator(causal_lm)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _release_models() -> Iterator[None]:
-    """Let go of tensors before the interpreter ends, at which TT-NN would call them leaked."""
-    yield
-    _generator.cache_clear()
-    _built.cache_clear()
+    if "generator" not in _built:
+        _built["generator"] = Generator(causal_lm)
+    kept: Generator = _built["generator"]
+    return kept

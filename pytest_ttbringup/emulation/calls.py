@@ -50,7 +50,9 @@ def substitute(value: Any, values_of: Callable[[ttnn.Tensor], torch.Tensor]) -> 
     """`value` with every TT-NN tensor in it replaced by `values_of(tensor)`."""
     import ttnn
 
-    if isinstance(value, ttnn.Tensor):
+    from pytest_ttbringup.emulation.handles import TensorHandle
+
+    if isinstance(value, (ttnn.Tensor, TensorHandle)):
         return values_of(value)
     if isinstance(value, (list, tuple)):
         return type(value)([substitute(item, values_of) for item in value])

@@ -78,15 +78,16 @@ def collective_function(name: str) -> Callable[..., Any] | None:
 _WITHOUT_FABRIC = frozenset({"ttnn.mesh_partition"})
 
 
-def require_fabric(name: str, mesh: ttnn.MeshDevice) -> None:
-    """Refuse a collective on a mesh of several chips whose fabric is off.
+def require_fabric(name: str, tensor: ttnn.Tensor) -> None:
+    """Refuse a collective on a mesh of several chips whose fabric is off; a deallocated tensor passes.
 
     Raises:
         EmulationError: the fabric is off.
     """
     import ttnn
 
-    alone = mesh.get_num_devices() == 1 or name in _WITHOUT_FABRIC
+    mesh = tensor.device()
+    alone = mesh is None or mesh.get_num_devices() == 1 or name in _WITHOUT_FABRIC
     if not alone and ttnn.get_fabric_config() == ttnn.FabricConfig.DISABLED:
         raise EmulationError(
             f"{name}: chips can't exchange anything, the fabric is off. Call ttnn.set_fabric_config(...) before the "

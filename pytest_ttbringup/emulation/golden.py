@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.handles import on_host
 from pytest_ttbringup.emulation.semantics import Semantics
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def golden_values(operation: FastOperation, call: Call, *arguments: Any, **keywo
     preprocess = operation.preprocess_golden_function_inputs
     if preprocess not in (None, decorators.default_preprocess_golden_function_inputs):
         # It looks at TT-NN's tensors (their dtype, shards or mesh) and reads the values through the host.
-        arguments, keywords = preprocess(call.arguments, dict(call.keywords))
+        arguments, keywords = preprocess(on_host(call.arguments), dict(on_host(call.keywords)))
         return operation.golden_function(*arguments, **keywords)
     inputs = [*_tensors(arguments), *_tensors(keywords)]
     versions = [tensor._version for tensor in inputs]

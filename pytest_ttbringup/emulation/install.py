@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, NoReturn
+from typing import Any
 
-from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.command_functions import command_functions
+from pytest_ttbringup.emulation.commands import Commands
+from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
+from pytest_ttbringup.emulation.replacing import replace, replace_everywhere
 from pytest_ttbringup.emulation.transfers import Transfers
 from pytest_ttbringup.emulation.values import DeviceMemory
 
 _MEMORY = DeviceMemory()
-_UNSUPPORTED = {
-    "begin_trace_capture": "trace capture",
-    "end_trace_capture": "trace capture",
-    "execute_trace": "trace replay",
-    "release_trace": "trace replay",
-    "wait_for_event": "waiting for an event of another command queue",
-}
-"""Calls on which the mock cluster brings the process down (measured with ttnn 0.81.1)."""
+_COMMANDS = Commands(_MEMORY)
 
 _installed: list[ExitStack] = []
 """What undoes the one installation, once there is one."""
@@ -39,23 +34,21 @@ def install() -> None:
     # TT-NN's bindings complain at exit about everything that is still held.
     atexit.register(uninstall)
 
-    def replace(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
-        changes.callback(setattr, owner, name, getattr(owner, name))
-        setattr(owner, name, replacement)
-
-    transfers = Transfers(_MEMORY)
-    wrapper = OperationWrapper(_MEMORY, FastOperation.__call__, transfers.operations())
+    transfers = Transfers(_MEMORY, _COMMANDS)
+    wrapper = OperationWrapper(_MEMORY, FastOperation.__call__, transfers.operations(), _COMMANDS)
+    _COMMANDS.replay = wrapper.replay
     # A function and not the object itself, so that Python binds it as a method.
-    replace(FastOperation, "__call__", lambda operation, *args, **kwargs: wrapper(operation, *args, **kwargs))
+    replace(changes, FastOperation, "__call__", lambda operation, *args, **kwargs: wrapper(operation, *args, **kwargs))
     for name, method in transfers.tensor_methods().items():
-        replace(ttnn.Tensor, name, method)
-    replace(ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
+        replace(changes, ttnn.Tensor, name, method)
+    replace(changes, ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
+    replace(changes, ttnn._ttnn.tensor, "dump_tensor_flatbuffer", transfers.file_writer())
     for name, function in transfers.functions().items():
-        replace(ttnn, name, function)
-    # Crashes on the mock cluster; nothing is ever under way there.
-    replace(ttnn.MeshDevice, "quiesce_devices", lambda _: None)
-    for name, what in _UNSUPPORTED.items():
-        replace(ttnn, name, _refusal(name, what))
+        replace(changes, ttnn, name, function)
+    for original, replacement in command_functions(_COMMANDS):
+        replace_everywhere(changes, original, replacement)
+    for name, guard in guarded_methods(_COMMANDS.is_closed).items():
+        replace(changes, ttnn.MeshDevice, name, guard(getattr(ttnn.MeshDevice, name)))
 
 
 def uninstall() -> None:
@@ -68,6 +61,7 @@ def uninstall() -> None:
 def forget_values() -> None:
     """Drop all values: the device whose buffers held them was closed."""
     _MEMORY.clear()
+    _COMMANDS.clear()
 
 
 def keep_alive(*devices: Any) -> None:
@@ -76,11 +70,18 @@ def keep_alive(*devices: Any) -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(device))
 
 
-def _refusal(name: str, what: str) -> Callable[..., NoReturn]:
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise EmulationError(
-            f"ttnn.{name}: {what} is not emulated yet, and TT-Metal's mock cluster would crash. "
-            "Run this test with --tt-target=silicon or simulator."
-        )
+def start_test(mesh: Any) -> None:
+    """Measure the memory of a mesh device from here on."""
+    _MEMORY.meter.start(mesh)
 
-    return refuse
+
+def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
+    """Let all commands of a test be over; whether the mesh can go on (it can't in the middle of a trace capture), and
+    the memory that was used at most, as `Target.end_test` has it.
+    """
+    if _COMMANDS.is_closed(mesh):
+        return False, []
+    peaks = {it.kind.lower(): {"peak": it.peak, "size": it.size, "banks": it.banks} for it in _MEMORY.meter.stop(mesh)}
+    usable = not _COMMANDS.traces.is_capturing(mesh.id())
+    _COMMANDS.queues.synchronize(mesh.id(), None)
+    return usable, [{"device": mesh.id(), **peaks}] if peaks else []

@@ -12,11 +12,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
+from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.collectives import collective_function, require_fabric, run_collective
+from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import golden_semantics
-from pytest_ttbringup.emulation.host import values_of
+from pytest_ttbringup.emulation.handles import TensorHandle
+from pytest_ttbringup.emulation.host import to_host, values_of
+from pytest_ttbringup.emulation.queues import QUEUE_KEYWORDS
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.signatures import bound
 from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of
@@ -44,13 +48,24 @@ VIEWS = frozenset(
 """Operations that may return a view of their input's buffer, in which case there is nothing to compute."""
 
 
+OUTPUT_KEYWORDS = ("output_tensor", "optional_tensor", "optional_output_tensor", "out", "output", "output_tensors")
+"""Keywords of tensors that an operation only writes (from `ttnn.decorators.DEFAULT_OUTPUT_TENSOR_KWARG_NAMES`)."""
+
+_NOT_VALUES = (*QUEUE_KEYWORDS, *OUTPUT_KEYWORDS)
+
+
 class OperationWrapper:
     """Computes values for every operation that TT-NN runs on the emulated device."""
 
     def __init__(
-        self, memory: DeviceMemory, original: Callable[..., Any], transfers: dict[str, Callable[..., Any]]
+        self,
+        memory: DeviceMemory,
+        original: Callable[..., Any],
+        transfers: dict[str, Callable[..., Any]],
+        commands: Commands,
     ) -> None:
         self._memory = memory
+        self._commands = commands
         self._original = original
         self._transfers = transfers
         self._known: dict[str, Semantics] = {}
@@ -71,31 +86,105 @@ class OperationWrapper:
             # written in Python: the operations inside come by here
             return self._original(operation, *arguments, **keywords)
 
-        inputs = device_tensors(*arguments, *keywords.values())
+        inputs = device_tensors(*arguments, *(it for name, it in keywords.items() if name not in OUTPUT_KEYWORDS))
+        if collective_function(name) is not None and inputs:
+            require_fabric(name, inputs[0])
+        capture = self._commands.capture_of(arguments, keywords, inputs) if self._commands.capturing() else None
+        if capture is not None:
+            with capture.complete(name):
+                return self._capture(capture, operation, arguments, keywords, inputs)
+        self._check_outputs(keywords)
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
         _refuse_parts(name, inputs)
-        exchanges = collective_function(name) is not None
-        if exchanges and inputs:
-            require_fabric(name, inputs[0].device())
-        output = self._original(operation, *arguments, **keywords)
+        output = self._original(operation, *arguments, **self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
-        if exchanges:
-            self._exchange(operation, arguments, keywords, inputs, outputs, values)
-            return output
         rule = self._semantics(operation)
         if rule.updates is not None:
+            updated = Call(name, arguments, keywords, output, ()).argument(0, rule.updates)
+            self._commands.command(name, keywords, reads=inputs, writes=[updated])
             self._update(rule, Call(name, arguments, keywords, output, ()), values)
             return output
         if name in VIEWS and inputs and outputs[0].buffer_unique_id() == inputs[0].buffer_unique_id():
-            return output
+            return output  # no command is sent
+        self._commands.command(name, keywords, reads=inputs, writes=outputs)
         self._store(rule, name, arguments, keywords, output, outputs, inputs, values)
         return output
 
+    def _capture(
+        self,
+        capture: Capture,
+        operation: FastOperation,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        inputs: list[ttnn.Tensor],
+    ) -> Any:
+        """Run TT-NN's part of `operation`, and note the rest for the replays of a trace."""
+        name = operation.python_fully_qualified_name
+        self._check_outputs(keywords)
+        for tensor in inputs:
+            self._memory.check_allocated(tensor)
+        _refuse_parts(name, inputs)
+        before = {id(tensor): TensorHandle.of(tensor, capture.buffers, self._read_host) for tensor in inputs}
+        given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
+        with capture.watching(name):
+            output = self._original(operation, *arguments, **self._commands.program(keywords, inputs))
+        outputs = device_tensors(output)
+        if not outputs and not inputs:
+            return output
+        rule = self._semantics(operation)
+        if name in VIEWS and inputs and outputs[0].buffer_unique_id() == before[id(inputs[0])].buffer.number:
+            return output
+        fresh = [tensor for tensor in outputs if tensor.buffer_unique_id() not in given]
+        capture.adopt(fresh)
+        for tensor in fresh:
+            self._memory.withhold(
+                tensor,
+                f"{name} makes it in trace {capture.number}, which has not been executed since. A capture only "
+                "records; call ttnn.execute_trace first.",
+            )
+        after = {id(tensor): TensorHandle.of(tensor, capture.buffers, self._read_host) for tensor in outputs}
+
+        def handle(tensor: ttnn.Tensor) -> Any:
+            return after.get(id(tensor)) or before.get(id(tensor)) or tensor
+
+        held = substitute(arguments, lambda tensor: before.get(id(tensor), tensor))
+        held_keywords = substitute(keywords, lambda tensor: before.get(id(tensor), tensor))
+        updated = (
+            Call(name, held, held_keywords, None, ()).argument(0, rule.updates) if rule.updates is not None else None
+        )
+        written = [updated] if updated is not None else [after[id(tensor)] for tensor in outputs]
+        capture.operations.append(
+            Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
+        )
+        return output
+
+    def _check_outputs(self, keywords: dict[str, Any]) -> None:
+        """Refuse dead tensors as outputs, on which some operations of TT-NN crash."""
+        for name in OUTPUT_KEYWORDS if keywords else ():
+            for tensor in device_tensors(keywords.get(name)):
+                self._memory.check_allocated(tensor)
+
+    def replay(self, operation: Recorded) -> None:
+        """Compute one operation of a trace from what its inputs' buffers hold now."""
+        name, rule, arguments, keywords, output, inputs, written = operation
+        handles: list[Any] = list(inputs)
+        values = {id(handle): self._memory.read(handle) for handle in handles}
+        if rule.updates is not None:
+            self._update(rule, Call(name, arguments, keywords, output, ()), values)
+        else:
+            self._store(rule, name, arguments, keywords, output, list(written), handles, values)
+
+    def _read_host(self, tensor: ttnn.Tensor) -> ttnn.Tensor:
+        return to_host(self._memory, tensor)
+
     def _semantics(self, operation: FastOperation) -> Semantics:
         name = operation.python_fully_qualified_name
-        found = self._known.get(name) or own_semantics().get(name) or golden_semantics(operation)
+        found = self._known.get(name) or own_semantics().get(name)
+        if found is None and (exchange := collective_function(name)) is not None:
+            found = Semantics(exchange, updates=None, takes_call=False, collective=operation)
+        found = found or golden_semantics(operation)
         if found is None:
             raise EmulationError(
                 f"{name} has no values on the emulated device: TT-NN gives it no golden function, and "
@@ -130,43 +219,46 @@ class OperationWrapper:
         inputs: list[ttnn.Tensor],
         values: dict[int, Shards],
     ) -> None:
+        if rule.collective is not None:
+            results = self._exchange(rule.collective, arguments, keywords, outputs, values)
+        else:
+            results = self._per_chip(rule, Call(name, arguments, keywords, output, ()), outputs, values)
+        for tensor, shards in zip(outputs, results, strict=True):
+            self._memory.write(tensor, shards)
+        self._note_sharing(inputs, values, outputs, results)
+
+    def _per_chip(
+        self, rule: Semantics, call: Call, outputs: list[ttnn.Tensor], values: dict[int, Shards]
+    ) -> list[Shards]:
+        """What the outputs hold on each chip, computed once for chips that hold the same."""
         results: list[Shards] = [{} for _ in outputs]
         computed: dict[tuple[int, ...], list[torch.Tensor]] = {}
         for chip in chips_of(outputs[0]):
             same = tuple(id(shards.get(chip)) for shards in values.values())
             if same not in computed:
-                call = Call(name, arguments, keywords, output, chip)
-                computed[same] = _rounded(_evaluate(rule, call, chip, values), name, outputs)
+                computed[same] = _rounded(_evaluate(rule, call._replace(chip=chip), chip, values), call.name, outputs)
             for shards, result in zip(results, computed[same], strict=True):
                 shards[chip] = result
-        for tensor, shards in zip(outputs, results, strict=True):
-            self._memory.write(tensor, shards)
-        self._note_sharing(inputs, values, outputs, results)
+        return results
 
     def _exchange(
         self,
         operation: FastOperation,
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
-        inputs: list[ttnn.Tensor],
         outputs: list[ttnn.Tensor],
         values: dict[int, Shards],
-    ) -> None:
-        """Let the outputs of a collective hold what its chips have exchanged."""
+    ) -> list[Shards]:
+        """What the outputs of a collective hold once its chips have exchanged their parts."""
         name = operation.python_fully_qualified_name
-        results = run_collective(
-            name,
-            bound(operation, arguments, keywords),
-            outputs,
-            values,
-            lambda part, tensor: _rounded(part, name, [tensor])[0],
-        )
+        given = bound(operation, arguments, {key: it for key, it in keywords.items() if key not in QUEUE_KEYWORDS})
+        inputs = {key: it for key, it in given.items() if key not in OUTPUT_KEYWORDS}
+        results = run_collective(name, inputs, outputs, values, lambda part, to: _rounded(part, name, [to])[0])
         for tensor, shards in zip(outputs, results, strict=True):
             missing = [chip for chip in chips_of(tensor) if chip not in shards]
             if missing:
                 shards.update(self._memory.read_or_unknown(tensor, missing))
-            self._memory.write(tensor, shards)
-        self._note_sharing(inputs, values, outputs, results)
+        return results
 
     def _note_sharing(
         self, inputs: list[ttnn.Tensor], values: dict[int, Shards], outputs: list[ttnn.Tensor], results: list[Shards]
@@ -204,7 +296,7 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
         return shards[chip] if shards is not None else values_of(tensor)
 
     arguments = substitute(call.arguments, on_chip)
-    keywords = substitute(call.keywords, on_chip)
+    keywords = substitute({name: it for name, it in call.keywords.items() if name not in _NOT_VALUES}, on_chip)
     return rule.function(call, *arguments, **keywords) if rule.takes_call else rule.function(*arguments, **keywords)
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.handles import TensorHandle
 
 if TYPE_CHECKING:
     from ttnn.decorators import FastOperation
@@ -73,7 +74,7 @@ def _fits(value: Any, annotation: str) -> bool:
         return "bool" in annotation
     if isinstance(value, int):
         return re.search(r"\b(int|float)\b", annotation) is not None
-    if isinstance(value, ttnn.Tensor):
+    if isinstance(value, (ttnn.Tensor, TensorHandle)):
         return re.search(r"\bTensor\b", annotation) is not None and "Sequence" not in annotation
     if isinstance(value, ttnn.MeshDevice):
         return "MeshDevice" in annotation

@@ -17,6 +17,7 @@ from pytest_ttbringup.emulation.sends import point_to_point
 if TYPE_CHECKING:
     import ttnn
 
+    from pytest_ttbringup.emulation.commands import Commands
     from pytest_ttbringup.emulation.values import DeviceMemory
 
 Function = Callable[..., Any]
@@ -25,8 +26,9 @@ Function = Callable[..., Any]
 class Transfers:
     """The transfers of one device memory."""
 
-    def __init__(self, memory: DeviceMemory) -> None:
+    def __init__(self, memory: DeviceMemory, commands: Commands) -> None:
         self._memory = memory
+        self._commands = commands
 
     def operations(self) -> dict[str, Function]:
         """Replacements for operations, by full name; each takes TT-NN's function before the operation's arguments."""
@@ -75,10 +77,25 @@ class Transfers:
 
         return load_tensor_flatbuffer
 
-    def _place(self, tensor: ttnn.Tensor, device: ttnn.MeshDevice, *, padding: float = 0.0) -> ttnn.Tensor:
+    def file_writer(self) -> Function:
+        """A replacement for TT-NN's writer of `.tensorbin` files, which would read a device tensor by itself."""
+        import ttnn
+
+        original = ttnn._ttnn.tensor.dump_tensor_flatbuffer
+
+        def dump_tensor_flatbuffer(file_name: str, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
+            source = self._read("ttnn.dump_tensor", tensor, (), {}) if is_on_device(tensor) else tensor
+            return original(file_name, source, *arguments, **keywords)
+
+        return dump_tensor_flatbuffer
+
+    def _place(
+        self, tensor: ttnn.Tensor, device: ttnn.MeshDevice, *, padding: float = 0.0, queue: Any = None
+    ) -> ttnn.Tensor:
         import ttnn
 
         placed = ttnn._ttnn.operations.core.to_device(tensor, device, memory_config=tensor.memory_config())
+        self._commands.transfer("ttnn.from_torch", {"cq_id": queue}, written=placed)
         write_from_host(self._memory, tensor, placed, padding=padding)
         return placed
 
@@ -88,16 +105,29 @@ class Transfers:
         made = function(tensor, *arguments, **keywords)
         if device is None or made is None:
             return made
-        return self._place(made, device, padding=keywords.get("pad_value") or 0.0)
+        return self._place(made, device, padding=keywords.get("pad_value") or 0.0, queue=keywords.get("cq_id"))
 
     def _to_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
         placed = function(tensor, *arguments, **keywords)
         if not is_on_device(tensor):
+            self._commands.transfer("ttnn.to_device", keywords, written=placed)
             write_from_host(self._memory, tensor, placed)
         return placed
 
     def _from_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
-        return to_host(self._memory, tensor) if is_on_device(tensor) else function(tensor, *arguments, **keywords)
+        if not is_on_device(tensor):
+            return function(tensor, *arguments, **keywords)
+        return self._read("ttnn.from_device", tensor, arguments, keywords)
+
+    def _read(
+        self, name: str, tensor: ttnn.Tensor, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> ttnn.Tensor:
+        """A host tensor with what a device tensor holds; `arguments` are those after the tensor."""
+        self._memory.check_allocated(tensor)
+        if arguments and isinstance(arguments[0], bool):
+            keywords = {"blocking": arguments[0], **keywords}
+        self._commands.transfer(name, keywords, read=tensor)
+        return to_host(self._memory, tensor)
 
     def _copy_to_device(
         self,
@@ -107,7 +137,10 @@ class Transfers:
         *arguments: Any,
         **keywords: Any,
     ) -> None:
+        self._memory.check_allocated(device_tensor)
         function(host_tensor, device_tensor, *arguments, **keywords)
+        queue = {"cq_id": arguments[0]} if arguments else keywords
+        self._commands.transfer("ttnn.copy_host_to_device_tensor", queue, written=device_tensor)
         write_from_host(self._memory, host_tensor, device_tensor)
 
     def _copy_to_host(self, *_: Any, **__: Any) -> None:
@@ -134,6 +167,8 @@ class Transfers:
     def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
         made = function(*arguments, **keywords)
         write_unknown(self._memory, made)
+        if is_on_device(made):
+            self._commands.allocated(made, keywords)
         return made
 
     def _deallocate(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> None:
@@ -145,14 +180,16 @@ class Transfers:
     def _to(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
         """`Tensor.to(device)` and `Tensor.to(layout)`; the latter TT-NN does on the host."""
         if is_on_device(tensor):
-            return function(to_host(self._memory, tensor), *arguments, **keywords)
+            return function(self._read("Tensor.to", tensor, (), {}), *arguments, **keywords)
         if _names_device(arguments, keywords):
             return self._to_device(function, tensor, *arguments, **keywords)
         return function(tensor, *arguments, **keywords)
 
     def _reading(self, original: Function) -> Function:
+        name = f"Tensor.{original.__name__}"
+
         def method(tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
-            source = to_host(self._memory, tensor) if is_on_device(tensor) else tensor
+            source = self._read(name, tensor, (), keywords) if is_on_device(tensor) else tensor
             return original(source, *arguments, **keywords)
 
         return method

@@ -9,12 +9,14 @@ chips that hold the same share one tensor object.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import storage_dtype
+from pytest_ttbringup.emulation.memory_meter import MemoryMeter
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 Chip = tuple[int, ...]
 """A mesh coordinate."""
+
+Place = tuple[int, "ttnn.BufferType", int]
+"""Where a buffer lies: the id of its mesh device, the kind of memory, the address."""
 
 Shards = dict[Chip, "torch.Tensor"]
 """What each chip holds: float32 or integers, of the tensor's logical shape."""
@@ -55,21 +60,30 @@ class Form(NamedTuple):
 class _Contents:
     shards: Shards
     form: Form
-    place: tuple[int, ttnn.BufferType, int]
+    place: Place
     padding: float
     shared: bool
     """Whether another buffer may hold the very same torch tensors, which must then not be written in place."""
+    unreadable: str = ""
+    """Why the buffer holds nothing a program may rely on, if so."""
 
 
 class DeviceMemory:
     """The contents of all live device buffers of this process."""
 
     _SWEEP_AT_LEAST = 512
+    _SWEEP_BYTES = 32 << 20
+    """Bytes of new values after which dead buffers are looked for, if that is more than a tenth of what is held."""
 
     def __init__(self) -> None:
+        self.meter = MemoryMeter()
+        self._bytes_held = self._bytes_new = 0
         self._contents: dict[int, _Contents] = {}
-        self._buffer_at: dict[tuple[int, ttnn.BufferType, int], int] = {}
+        self._buffer_at: dict[Place, int] = {}
         self._sweep_above = self._SWEEP_AT_LEAST
+        self._sweeping_off = False
+        self.closed: set[int] = set()
+        """Ids of mesh devices that were closed; TT-Metal gives each mesh device of a process its own."""
 
     def read(self, tensor: ttnn.Tensor) -> Shards:
         """The values of a device tensor on each of its chips. Not to be written to.
@@ -97,16 +111,18 @@ class DeviceMemory:
         import ttnn
 
         buffer = tensor.buffer_unique_id()
-        place = (tensor.device().id(), tensor.memory_config().buffer_type, tensor.buffer_address())
-        before = self._buffer_at.get(place)
-        if before is not None and before != buffer:
-            self._contents.pop(before, None)
+        place = place_of(tensor)
+        self._take(place, buffer)
         held = self._contents.get(buffer)
         if held is not None and len(held.shards) > len(shards):  # one chip's part of a mesh tensor
             shards = held.shards | shards
         self._contents[buffer] = _Contents(shards, Form.of(tensor), place, padding, shared=False)
-        self._buffer_at[place] = buffer
-        if len(self._contents) > self._sweep_above:
+        if held is None:
+            self._bytes_new += _size(shards)
+            if not self._sweeping_off:
+                self.meter.allocated(tensor, place)
+        too_many = len(self._contents) > self._sweep_above
+        if (too_many or self._bytes_new > self._sweep_bytes) and not self._sweeping_off:
             self._sweep(place[0], ttnn._ttnn.reports.get_buffers([tensor.device()]))
 
     def read_or_unknown(self, tensor: ttnn.Tensor, chips: list[Chip]) -> Shards:
@@ -117,6 +133,41 @@ class DeviceMemory:
             held = self.read(tensor)
             return {chip: held[chip] for chip in chips}
         return dict.fromkeys(chips, unknown_values(tensor))
+
+    def withhold(self, tensor: ttnn.Tensor, why: str) -> None:
+        """Let the buffer of a device tensor hold nothing until it is written: reading it says why."""
+        buffer, place = tensor.buffer_unique_id(), place_of(tensor)
+        self._take(place, buffer)
+        self._contents[buffer] = _Contents({}, Form.of(tensor), place, math.nan, shared=False, unreadable=why)
+        self.meter.allocated(tensor, place)
+
+    def spoil(self, place: Place, buffer: int, form: Form, why: str) -> None:
+        """Something overwrote a buffer behind its tensors' backs: reading it says so until it is written again."""
+        self._take(place, buffer)
+        self._contents[buffer] = _Contents({}, form, place, math.nan, shared=False, unreadable=why)
+
+    @contextmanager
+    def without_sweeps(self) -> Iterator[None]:
+        """Keep values even of buffers that TT-NN knows nothing of: a replayed trace's intermediates."""
+        self._sweeping_off = True
+        try:
+            yield
+        finally:
+            self._sweeping_off = False
+
+    def buffer_at(self, place: Place) -> int | None:
+        """The buffer that was last written at a place; it may have been freed since without a word."""
+        return self._buffer_at.get(place)
+
+    def form_of(self, buffer: int) -> Form | None:
+        """How a buffer was written, if it was."""
+        contents = self._contents.get(buffer)
+        return contents.form if contents is not None else None
+
+    def why_unreadable(self, buffer: int) -> str:
+        """Why a buffer holds nothing a program may rely on; empty if it does."""
+        contents = self._contents.get(buffer)
+        return contents.unreadable if contents is not None else ""
 
     def writable(self, tensor: ttnn.Tensor) -> Shards:
         """The values of a device tensor, to be updated in place: every view of the buffer sees it, no other buffer
@@ -141,6 +192,15 @@ class DeviceMemory:
         contents = self._contents.pop(buffer, None)
         if contents is not None and self._buffer_at.get(contents.place) == buffer:
             del self._buffer_at[contents.place]
+            self.meter.freed(contents.place)
+
+    def close(self, device: int) -> None:
+        """Forget the buffers of one mesh device."""
+        for buffer, contents in list(self._contents.items()):
+            if contents.place[0] == device:
+                self.free(buffer)
+        self.meter.close(device)
+        self.closed.add(device)
 
     def clear(self) -> None:
         """Forget everything: the device was closed."""
@@ -148,18 +208,43 @@ class DeviceMemory:
         self._buffer_at.clear()
         self._sweep_above = self._SWEEP_AT_LEAST
 
-    def _find(self, tensor: ttnn.Tensor) -> _Contents:
-        if not tensor.is_allocated():
+    def check_allocated(self, tensor: ttnn.Tensor) -> None:
+        """Refuse a tensor that has no buffer any more.
+
+        Raises:
+            EmulationError: it was deallocated, or its device closed.
+        """
+        if tensor.buffer_unique_id() is None:
+            # TT-NN calls a view allocated even when its buffer was freed through another tensor.
             raise EmulationError(
                 f"read of a deallocated tensor (shape {list(tensor.shape)}, {tensor.dtype.name}): its buffer was "
-                "freed by ttnn.deallocate, by an operation that consumes its input, or by closing the device."
+                "freed by ttnn.deallocate (of it or of a view), by an operation that consumes its input, or by "
+                "closing the device."
             )
+        if self.closed and tensor.device().id() in self.closed:
+            raise EmulationError(
+                f"use of a tensor (shape {list(tensor.shape)}, {tensor.dtype.name}) of a mesh device that was closed: "
+                "its buffer is gone. Read it with ttnn.to_torch before ttnn.close_mesh_device."
+            )
+
+    def _take(self, place: Place, buffer: int) -> None:
+        before = self._buffer_at.get(place)
+        if before is not None and before != buffer:
+            self._contents.pop(before, None)
+        self._buffer_at[place] = buffer
+
+    def _find(self, tensor: ttnn.Tensor) -> _Contents:
+        self.check_allocated(tensor)
         contents = self._contents.get(tensor.buffer_unique_id())
         if contents is None:
             raise EmulationError(
                 f"no value is known for the device tensor of shape {list(tensor.shape)}, {tensor.dtype.name}, at "
                 f"address {tensor.buffer_address():#x}: it was made by a call that the emulated device does not see. "
                 "Make it with ttnn.from_torch(..., device=...), ttnn.to_device or an operation."
+            )
+        if contents.unreadable:
+            raise EmulationError(
+                f"read of the tensor of shape {list(tensor.shape)}, {tensor.dtype.name}: {contents.unreadable}"
             )
         return contents
 
@@ -170,6 +255,20 @@ class DeviceMemory:
             if contents.place[0] == device and contents.place not in places:
                 self.free(buffer)
         self._sweep_above = max(self._SWEEP_AT_LEAST, 2 * len(self._contents))
+        self._bytes_held, self._bytes_new = self.bytes_held(), 0
+
+    def bytes_held(self) -> int:
+        """Host memory of all values; what buffers share counts once for each."""
+        return sum(_size(contents.shards) for contents in self._contents.values())
+
+    @property
+    def _sweep_bytes(self) -> int:
+        return max(self._SWEEP_BYTES, self._bytes_held // 10)
+
+
+def place_of(tensor: ttnn.Tensor) -> Place:
+    """Where the buffer of an allocated device tensor lies."""
+    return tensor.device().id(), tensor.memory_config().buffer_type, tensor.buffer_address()
 
 
 _ONE_CHIP: list[Chip] = [(0, 0)]
@@ -189,6 +288,12 @@ def unknown_values(tensor: ttnn.Tensor) -> torch.Tensor:
     dtype = storage_dtype(tensor.dtype)
     unknown = math.nan if dtype.is_floating_point else torch.iinfo(dtype).max
     return torch.full(tuple(tensor.shape), unknown, dtype=dtype)
+
+
+def _size(shards: Shards) -> int:
+    """Bytes of the values, those that chips share once."""
+    distinct = shards.values() if len(shards) < 2 else {id(values): values for values in shards.values()}.values()
+    return sum(values.numel() * values.element_size() for values in distinct)
 
 
 def _each(shards: Shards, function: Callable[[torch.Tensor], torch.Tensor]) -> Shards:

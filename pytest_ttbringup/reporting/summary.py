@@ -11,6 +11,7 @@ import pytest
 from pytest_ttbringup.option_table import DEFAULT_MODEL, MODEL, OPTIONS
 from pytest_ttbringup.options import settings_of
 from pytest_ttbringup.reporting.board import board_lines, next_line
+from pytest_ttbringup.reporting.memory import memory_lines
 from pytest_ttbringup.reporting.standing import Planned, standing
 from pytest_ttbringup.reporting.texts import text_lines
 from pytest_ttbringup.stage_marker import marked_stage, model_of
@@ -45,6 +46,8 @@ def write_board(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_sep("-", "bring-up board")
     for line in board_lines(rows, terminalreporter._tw.fullwidth):
         terminalreporter.write_line(line, red="FAIL " in line)
+    for line in memory_lines(reports):
+        terminalreporter.write_line(line)
     for line in text_lines(reports, terminalreporter._tw.fullwidth):
         terminalreporter.write_line(line)
     advice = next_line(rows, arguments=_repeated(config), model_arguments=_model_arguments(config))

@@ -34,6 +34,16 @@ class Target(Protocol):
     def close_mesh(self, mesh: Any) -> None:
         """Close a mesh that `open_mesh` gave, and its submeshes, and turn its fabric off."""
 
+    def start_test(self, mesh: Any) -> None:
+        """A test takes over an open mesh."""
+
+    def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
+        """A test hands an open mesh back: whether the next can use it, and the memory each device used at most.
+
+        A device's use is a dictionary with `device` and, of each kind of memory measured (`dram`, `l1`), the bytes of
+        one bank used at most, available, and the number of banks: `{"peak": …, "size": …, "banks": …}`.
+        """
+
     def header(self) -> str:
         """The target in a few words, for the report header."""
 
@@ -57,6 +67,7 @@ class TTNNTarget:
                 "In a checkout that is not installed, name this one: pytest -p pytest_ttbringup.plugin."
             )
         quiet_logs(self.cache_dir / "logs")
+        share_cores()
 
     def install(self) -> None:
         pass
@@ -80,11 +91,14 @@ class TTNNTarget:
         submeshes = mesh.get_submeshes()
         if submeshes:
             # TT-Metal closes neither a mesh nor its submeshes while both have queues that were used.
-            mesh.quiesce_devices()
+            self._quiesce(mesh)
             for submesh in submeshes:
                 ttnn.close_mesh_device(submesh)
         ttnn.close_mesh_device(mesh)
         self._disable_fabric()
+
+    def _quiesce(self, mesh: Any) -> None:
+        mesh.quiesce_devices()
 
     def _disable_fabric(self) -> None:
         if self._fabric_on:
@@ -92,6 +106,12 @@ class TTNNTarget:
 
             self._fabric_on = False
             ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED)
+
+    def start_test(self, mesh: Any) -> None:
+        pass
+
+    def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:  # noqa: ARG002
+        return True, []
 
     def header(self) -> str:
         rows, cols = self.mesh
@@ -111,3 +131,16 @@ def quiet_logs(log_dir: Path) -> None:
     os.environ.setdefault("TT_LOGGER_LEVEL", "error")  # TT-Metal narrates every device it opens
     os.environ.setdefault("LOGURU_LEVEL", "WARNING")  # TT-NN prints its whole configuration at import, at debug level
     os.environ.setdefault("TT_METAL_LOGS_PATH", str(log_dir))  # else a folder `generated` appears where pytest runs
+
+
+def share_cores() -> None:
+    """Let PyTorch's threads on the CPU get along with others on a busy machine. A variable the user set is left alone.
+
+    Its threads spin while they wait, and keep the cores from those they wait for: with four other processes on two
+    cores a decode step of SmolLM2 took 15 s, and 0.7 to 1.8 s with threads that sleep. And each pytest-xdist worker
+    would start one thread for every core.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "")
+    if workers.isdigit():
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))

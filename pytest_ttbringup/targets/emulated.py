@@ -46,6 +46,19 @@ class EmulatedTarget(TTNNTarget):
             )
         return self._stuck
 
+    def start_test(self, mesh: Any) -> None:
+        from pytest_ttbringup import emulation
+
+        emulation.start_test(mesh)
+
+    def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
+        from pytest_ttbringup import emulation
+
+        return emulation.end_test(mesh)
+
+    def _quiesce(self, mesh: Any) -> None:
+        pass  # crashes on the mock cluster, where nothing is ever under way
+
     def close_mesh(self, mesh: Any) -> None:
         from pytest_ttbringup import emulation
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -32,7 +32,6 @@ def test_errors_of_a_known_difference():
     assert errors(actual, expected, atol=8).beyond == 0
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=3), elements=st.floats(-1e3, 1e3, width=32)))
 def test_a_tensor_has_no_error_to_itself(values):
     found = errors(values, values)
@@ -44,14 +43,12 @@ def test_errors_against_zeros():
     assert (found.max_abs, found.max_rel, found.relative_l2) == (1, 0, math.inf)
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=3), elements=NORMAL))
 def test_rounding_to_bfloat16_is_half_a_ulp_at_most(values):
     rounded = torch.from_numpy(values).bfloat16()
     assert max_ulp(rounded, values) <= 0.5
 
 
-@settings(deadline=None)
 @given(NORMAL, st.integers(1, 5))
 def test_neighbours_are_one_ulp_apart(value, steps):
     expected = torch.tensor([value, 1.0]).bfloat16()

@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -31,20 +31,17 @@ def corrcoef(a, b):
     return np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1]
 
 
-@settings(deadline=None)
 @given(pairs())
 def test_agrees_with_numpy(pair):
     assert pcc(*pair) == pytest.approx(corrcoef(*pair), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(pairs())
 def test_is_symmetric(pair):
     a, b = pair
     assert pcc(a, b) == pcc(b, a)
 
 
-@settings(deadline=None)
 @given(pairs(), st.floats(0.01, 100), st.floats(-100, 100))
 def test_ignores_scale_and_offset(pair, scale, offset):
     a, b = pair
@@ -52,13 +49,11 @@ def test_ignores_scale_and_offset(pair, scale, offset):
     assert pcc(-a, b) == pytest.approx(-pcc(a, b), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(pairs())
 def test_of_a_tensor_with_itself_is_exactly_one(pair):
     assert pcc(pair[0], pair[0].copy()) == 1.0
 
 
-@settings(deadline=None)
 @given(hnp.array_shapes(min_dims=1, max_dims=3, max_side=40), st.sampled_from([32, 64, 1024]), st.randoms())
 def test_does_not_depend_on_block_boundaries(shape, block, randoms):
     random = np.random.default_rng(randoms.getrandbits(32))
@@ -70,7 +65,6 @@ def test_does_not_depend_on_block_boundaries(shape, block, randoms):
         assert pcc(a, b) == pytest.approx(whole, abs=1e-12, nan_ok=True)
 
 
-@settings(deadline=None)
 @given(hnp.array_shapes(min_dims=0, max_dims=3, max_side=70), st.sampled_from([32, 64, 1024]))
 def test_blocks_hold_every_element_once_in_order(shape, block):
     array = np.arange(math.prod(shape)).reshape(shape)
@@ -172,7 +166,6 @@ def test_other_shape_is_refused():
         pcc(np.ones((1, 3)), np.ones(3))
 
 
-@settings(deadline=None)
 @given(pairs(), st.floats(-100, 100), st.floats(-100, 100))
 def test_scale_and_offset_of_a_fit(pair, scale, offset):
     expected, _ = pair

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ttbringup.comparison import TokenAccuracy, token_accuracy
@@ -101,7 +101,6 @@ def test_masked_tokens(reference, tokens):
     assert token_accuracy(masked, reference, tokens).kl == math.inf
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.floats(-50, 50))
 def test_invariant_to_an_offset_and_never_negative(seed, offset):
     random = np.random.default_rng(seed)

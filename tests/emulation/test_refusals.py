@@ -28,12 +28,6 @@ def test_ttnns_own_refusals_pass_through(tensor: ttnn.Tensor) -> None:
         ttnn.linear(tensor, tensor)
 
 
-@pytest.mark.parametrize("name", ["begin_trace_capture", "end_trace_capture", "execute_trace", "wait_for_event"])
-def test_calls_that_would_crash_the_mock(mesh_device: ttnn.MeshDevice, name: str) -> None:
-    with pytest.raises(EmulationError, match=f"ttnn.{name}"):
-        getattr(ttnn, name)(mesh_device, cq_id=0)
-
-
 def test_a_position_beyond_the_cache(mesh_device: ttnn.MeshDevice) -> None:
     cache = ttnn.from_torch(torch.zeros(1, 1, 32, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
     cores = ttnn.num_cores_to_corerangeset(1, mesh_device.compute_with_storage_grid_size(), row_wise=True)

@@ -22,6 +22,7 @@ class LoggingTarget:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.usable = True
 
     def prepare(self) -> None:
         self.log.append("prepare")
@@ -38,6 +39,12 @@ class LoggingTarget:
     def close_mesh(self, mesh: Any) -> None:
         self.log.append(f"close {mesh}")
 
+    def start_test(self, mesh: Any) -> None:
+        pass
+
+    def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:  # noqa: ARG002
+        return self.usable, [{"device": 0}]
+
     def header(self) -> str:
         return "logging"
 
@@ -45,6 +52,16 @@ class LoggingTarget:
 @pytest.fixture
 def target() -> LoggingTarget:
     return LoggingTarget()
+
+
+def test_a_mesh_that_a_test_left_unusable_is_closed(target: LoggingTarget) -> None:
+    pool = MeshPool(target)
+    target.usable = False
+    noted: list[dict[str, Any]] = []
+    with pool.lease((1, 1), {}, noted.append):
+        pass
+    assert target.log == ["open 1x1 {}", "close mesh 1x1"]
+    assert noted == [{"device": 0}]
 
 
 def test_a_mesh_is_reused_until_another_is_wanted(target: LoggingTarget) -> None:

@@ -36,6 +36,23 @@ def test_two_workers(run: Run, pytester: pytest.Pytester) -> None:
     assert not (pytester.path / "generated").exists()
 
 
+def test_workers_share_the_cores(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    pytester.makepyfile(
+        """
+        import os
+
+        import pytest
+        import torch
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_threads(number):
+            assert torch.get_num_threads() == max(1, os.cpu_count() // 2)
+        """
+    )
+    run("-n2").assert_outcomes(passed=2)
+
+
 def test_a_bad_setting_is_one_error_of_the_controller(run: Run) -> None:
     result = run("-n2", "--tt-mesh=axb")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -59,9 +59,12 @@ def imported(*folders: str) -> set[str]:
     return {canonicalize_name(package) for module in modules for package in packages.get(module, [])}
 
 
+IMPORTED_BY_OTHERS = {"accelerate"}  # by transformers, which does not depend on it, to load a GGUF file
+
+
 def test_the_plugin_depends_on_what_it_imports_and_nothing_else() -> None:
     declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
-    assert imported("pytest_ttbringup") - {"pytest-ttbringup"} == declared
+    assert imported("pytest_ttbringup") - {"pytest-ttbringup"} == declared - IMPORTED_BY_OTHERS
 
 
 def test_everything_the_dependencies_need_is_pinned() -> None:

@@ -260,3 +260,19 @@ def test_block_formats_are_summed_unpacked_and_rounded_once(mesh_device: ttnn.Me
     exact = held[:4].sum(dim=0, keepdim=True)
     assert (output - exact).abs().max() <= 2**-7 * exact.abs().max()
     assert not torch.equal(output, exact)
+
+
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
+def test_a_collective_in_a_trace(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:
+    placed = place(values, mesh_device)
+    ttnn.all_gather(placed, dim=3, cluster_axis=1)  # compiles it
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    gathered_tensor = ttnn.all_gather(placed, dim=3, cluster_axis=1)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    ttnn.execute_trace(mesh_device, trace, blocking=True)
+    assert wrong_chips(gathered_tensor, values, 1, gathered(3)) == []
+    host = ttnn.from_torch(-values, layout=ttnn.TILE_LAYOUT, mesh_mapper=ttnn.ShardTensorToMesh(mesh_device, dim=0))
+    ttnn.copy_host_to_device_tensor(host, placed)
+    ttnn.execute_trace(mesh_device, trace, blocking=True)
+    assert wrong_chips(gathered_tensor, -values, 1, gathered(3)) == []
+    ttnn.release_trace(mesh_device, trace)

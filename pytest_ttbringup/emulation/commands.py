@@ -1,0 +1,123 @@
+"""What operations and transfers report to: the order of commands, and the traces they may be captured into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.capture import Capture, Recorded
+from pytest_ttbringup.emulation.queues import CommandQueues, queue_of
+from pytest_ttbringup.emulation.trace import Traces
+from pytest_ttbringup.emulation.values import DeviceMemory, place_of
+
+if TYPE_CHECKING:
+    import ttnn
+
+
+class Commands:
+    """The command queues and traces of one device memory."""
+
+    def __init__(self, memory: DeviceMemory) -> None:
+        self._memory = memory
+        self.queues = CommandQueues()
+        self.traces = Traces(memory, self.queues)
+        self.replay: Callable[[Recorded], None]
+        """Computes a recorded operation; set once the operations' wrapper exists."""
+        self.check_queue: Callable[[ttnn.MeshDevice, int], None]
+        """Raises TT-NN's own error if a mesh device has no such queue."""
+
+    def capturing(self) -> bool:
+        """Whether any capture is under way."""
+        return self.traces.any_capture()
+
+    def capture_of(
+        self, arguments: tuple[Any, ...], keywords: dict[str, Any], tensors: Iterable[ttnn.Tensor]
+    ) -> Capture | None:
+        """The capture that a call belongs to: by its queue, and the device of its tensors or among its arguments."""
+        import ttnn
+
+        queue = queue_of(keywords)
+        devices = [tensor.device() for tensor in tensors if tensor.is_allocated()]
+        devices += [it for it in (*arguments, *keywords.values()) if isinstance(it, ttnn.MeshDevice)]
+        captures = (self.traces.capture_on(device.id(), queue) for device in devices)
+        return next((capture for capture in captures if capture is not None), None)
+
+    def command(
+        self,
+        name: str,
+        keywords: dict[str, Any],
+        *,
+        reads: list[ttnn.Tensor],
+        writes: list[ttnn.Tensor],
+        blocking: bool = False,
+    ) -> None:
+        """Note a command that touches these device tensors.
+
+        Raises:
+            EmulationError: a race with a command of the other queue.
+        """
+        first = (writes or reads)[0]
+        sources, targets = [place_of(tensor) for tensor in reads], [place_of(tensor) for tensor in writes]
+        self.queues.command(
+            name, queue_of(keywords), first.device().id(), reads=sources, writes=targets, blocking=blocking
+        )
+
+    def program(self, keywords: dict[str, Any], tensors: list[ttnn.Tensor]) -> dict[str, Any]:
+        """The keywords with which to have TT-NN run an operation: always on queue 0.
+
+        The mock cluster finishes nothing, and so never lets a second queue run programs (see `CommandQueues.program`).
+
+        Raises:
+            EmulationError: the operation's queue may not run programs now.
+        """
+        queue = queue_of(keywords)
+        if not tensors or not tensors[0].is_allocated():
+            return keywords
+        mesh = tensors[0].device()
+        if queue:
+            self.check_queue(mesh, queue)
+            keywords = {name: value for name, value in keywords.items() if name != "cq_id"} | {"queue_id": 0}
+        self.queues.program(queue, mesh.id())
+        return keywords
+
+    def transfer(self, name: str, keywords: dict[str, Any], *, read: Any = None, written: Any = None) -> None:
+        """Note that the host reads or writes a device tensor.
+
+        Raises:
+            EmulationError: it does so inside a capture, or races with the other queue.
+        """
+        tensor = written if read is None else read
+        if queue := queue_of(keywords):
+            self.check_queue(tensor.device(), queue)
+        if self.capturing() and (capture := self.capture_of((), keywords, [tensor])):
+            kind = "Writes" if read is None else "Reads"
+            capture.refuse(name, f"{kind} are not supported during trace capture. Move it out of the capture.")
+        blocking = read is not None and keywords.get("blocking", True) is not False
+        self.command(
+            name,
+            keywords,
+            reads=[] if read is None else [read],
+            writes=[] if written is None else [written],
+            blocking=blocking,
+        )
+
+    def allocated(self, tensor: ttnn.Tensor, keywords: dict[str, Any]) -> None:
+        """Note that a device tensor was allocated without being written."""
+        if self.capturing() and (capture := self.capture_of((), keywords, [tensor])):
+            capture.adopt([tensor])
+
+    def is_closed(self, mesh: ttnn.MeshDevice) -> bool:
+        """Whether a mesh device was closed."""
+        return mesh.id() in self._memory.closed
+
+    def clear(self) -> None:
+        """Forget everything but which devices are closed."""
+        self.queues = CommandQueues()
+        self.traces = Traces(self._memory, self.queues)
+
+    def closed(self, mesh: ttnn.MeshDevice) -> None:
+        """Forget what belongs to a mesh device that is closed."""
+        device = mesh.id()
+        self._memory.close(device)
+        self.queues.close(device)
+        self.traces.close(device)

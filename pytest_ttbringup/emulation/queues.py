@@ -1,0 +1,179 @@
+"""Command queues and events: which command is known to be over when another one starts.
+
+The emulated device computes every command at once, in the order of the calls. Two command queues of a device run side
+by side, though, and only events order them. So each queue carries a vector clock (for every queue: the number of its
+last command that is certainly over), and a command that touches a buffer which another queue used later than that is
+refused: the hardware would mostly give the right values too, and now and then not.
+
+Buffers are known by their place, so that an address which was freed and used again is watched as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_ttbringup.emulation.errors import EmulationError
+
+if TYPE_CHECKING:
+    from pytest_ttbringup.emulation.values import Place
+
+Clock = list[int]
+"""For each queue the number of a command; it and all before it are over."""
+
+_QUEUES = 2
+"""Command queues a device can have (TT-Metal allows one or two)."""
+
+
+QUEUE_KEYWORDS = ("queue_id", "cq_id")
+"""The keywords by which an operation of TT-NN takes its command queue."""
+
+
+class Stamp(NamedTuple):
+    """A command: which queue, the how manieth there, and the operation's name."""
+
+    queue: int
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What `ttnn.record_event` returns on the emulated device."""
+
+    device: int
+    queue: int
+    clock: tuple[int, ...]
+
+
+@dataclass
+class _Timeline:
+    issued: Clock = field(default_factory=lambda: [0] * _QUEUES)
+    host: Clock = field(default_factory=lambda: [0] * _QUEUES)
+    seen: list[Clock] = field(default_factory=lambda: [[0] * _QUEUES for _ in range(_QUEUES)])
+    writes: dict[Place, Stamp] = field(default_factory=dict)
+    reads: dict[Place, dict[int, Stamp]] = field(default_factory=dict)
+    owner: int | None = None
+    """The queue that runs programs; TT-Metal has one at a time do so."""
+
+
+class CommandQueues:
+    """The command queues of all open devices."""
+
+    def __init__(self) -> None:
+        self._timelines: dict[int, _Timeline] = {}
+
+    def command(
+        self,
+        name: str,
+        queue: int,
+        device: int,
+        *,
+        reads: Iterable[Place],
+        writes: Iterable[Place],
+        blocking: bool = False,
+    ) -> None:
+        """Note a command; `blocking` if the host waits for it.
+
+        Raises:
+            EmulationError: it reads or writes what a command of another queue may still be writing, or writes what one
+                may still be reading.
+        """
+        line = self._timeline(device)
+        line.issued[queue] += 1
+        clock = line.seen[queue]
+        _advance(clock, line.host)
+        clock[queue] = line.issued[queue]
+        stamp = Stamp(queue, clock[queue], name)
+        for place in reads:
+            _check(line.writes.get(place), clock, "reads", stamp, "wrote", place)
+            line.reads.setdefault(place, {})[queue] = stamp
+        for place in writes:
+            _check(line.writes.get(place), clock, "writes", stamp, "wrote", place)
+            for earlier in line.reads.pop(place, {}).values():
+                _check(earlier, clock, "writes", stamp, "reads", place)
+            line.writes[place] = stamp
+        if blocking:
+            _advance(line.host, clock)
+
+    def program(self, queue: int, device: int) -> None:
+        """A program is about to be sent.
+
+        Raises:
+            EmulationError: the other queue runs programs, and nothing was waited for since.
+        """
+        line = self._timeline(device)
+        if line.owner not in (None, queue):
+            raise EmulationError(
+                f"Sub device id 0 currently in use by cq {line.owner}. Can't enqueue program from cq {queue}. "
+                f"Finish or wait for an event to transfer ownership: ttnn.wait_for_event({queue}, "
+                f"ttnn.record_event(mesh_device, {line.owner}))."
+            )
+        line.owner = queue
+
+    def record(self, device: int, queue: int) -> Event:
+        """An event after all commands of the queue so far."""
+        line = self._timeline(device)
+        _advance(line.seen[queue], line.host)
+        line.seen[queue][queue] = line.issued[queue]
+        return Event(device, queue, tuple(line.seen[queue]))
+
+    def wait(self, queue: int, event: Event) -> None:
+        """Let the queue's next commands start after the event."""
+        self._pass_on(event)
+        _advance(self._timeline(event.device).seen[queue], event.clock)
+
+    def host_waits(self, event: Event) -> None:
+        """Let all commands from now on start after the event."""
+        self._pass_on(event)
+        _advance(self._timeline(event.device).host, event.clock)
+
+    def synchronize(self, device: int, queue: int | None) -> None:
+        """The host waits for one queue or all."""
+        for index in range(_QUEUES) if queue is None else (queue,):
+            self.host_waits(self.record(device, index))
+
+    def close(self, device: int) -> None:
+        """Forget a device."""
+        self._timelines.pop(device, None)
+
+    def _pass_on(self, event: Event) -> None:
+        line = self._timeline(event.device)
+        if line.owner == event.queue:
+            line.owner = None
+
+    def _timeline(self, device: int) -> _Timeline:
+        line = self._timelines.get(device)
+        if line is None:
+            line = self._timelines[device] = _Timeline()
+        return line
+
+
+def queue_of(keywords: dict[str, Any]) -> int:
+    """The command queue of a call: its `queue_id` or `cq_id`, or that of `ttnn.command_queue(...)` around it, or 0."""
+    import ttnn
+
+    queue = keywords.get("queue_id")
+    if queue is None:
+        queue = keywords.get("cq_id")
+    return int(ttnn.get_current_command_queue_id_for_thread() if queue is None else queue)
+
+
+def _advance(clock: Clock, other: Iterable[int]) -> None:
+    for queue, number in enumerate(other):
+        if number > clock[queue]:
+            clock[queue] = number
+
+
+def _check(earlier: Stamp | None, clock: Clock, verb: str, now: Stamp, earlier_verb: str, place: Place) -> None:
+    if earlier is None or earlier.queue == now.queue or clock[earlier.queue] >= earlier.number:
+        return
+    _, kind, address = place
+    may = "the old values" if verb == "reads" else "each other's values"
+    raise EmulationError(
+        f"race between command queues: {now.name} on queue {now.queue} {verb} the {kind.name} buffer at {address:#x} "
+        f"that {earlier.name} on queue {earlier.queue} {earlier_verb}, and nothing makes queue {now.queue} wait for "
+        f"it; on the hardware they may see {may}. After {earlier.name}: event = ttnn.record_event(mesh_device, "
+        f"{earlier.queue}); before {now.name}: ttnn.wait_for_event({now.queue}, event)."
+    )

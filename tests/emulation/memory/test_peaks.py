@@ -1,0 +1,119 @@
+"""Peak memory is the allocator's, and host memory follows the device's."""
+
+from __future__ import annotations
+
+import gc
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import ttnn
+
+from pytest_ttbringup.emulation.install import _MEMORY
+
+TILE_BYTES = 2048  # 32 x 32 bfloat16
+
+
+def tensor(device: ttnn.MeshDevice, tiles: int = 1, config: Any = None) -> ttnn.Tensor:
+    host = ttnn.from_torch(torch.ones(tiles, 1, 32, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
+    return ttnn.to_device(host, device, memory_config=config or ttnn.DRAM_MEMORY_CONFIG)
+
+
+def measured(device: ttnn.MeshDevice) -> dict[str, int]:
+    return {peak.kind: peak.peak for peak in _MEMORY.meter.stop(device)}
+
+
+def used(device: ttnn.MeshDevice, kind: Any) -> int:
+    return int(ttnn.get_memory_view(device, kind).total_bytes_allocated_per_bank)
+
+
+def test_the_peak_is_what_was_allocated_at_once(mesh_device: ttnn.MeshDevice) -> None:
+    gc.collect()
+    base, base_l1 = used(mesh_device, ttnn.BufferType.DRAM), used(mesh_device, ttnn.BufferType.L1)
+    _MEMORY.meter.start(mesh_device)
+    for _ in range(5):
+        held = [tensor(mesh_device, 120) for _ in range(3)]  # ten tiles on each of 12 DRAM banks
+        for it in held:
+            ttnn.deallocate(it)
+    moved = tensor(mesh_device, 64, ttnn.L1_MEMORY_CONFIG)  # a tile on each core
+    ttnn.deallocate(moved)
+    peaks = measured(mesh_device)
+    assert peaks["DRAM"] == base + 3 * 10 * TILE_BYTES
+    assert peaks["L1"] == base_l1 + TILE_BYTES
+
+
+def test_tensors_that_die_without_a_word_do_not_count_on(mesh_device: ttnn.MeshDevice) -> None:
+    gc.collect()
+    base = used(mesh_device, ttnn.BufferType.DRAM)
+    _MEMORY.meter.start(mesh_device)
+    for tiles in (12, 24, 36, 48, 60, 12, 24):
+        tensor(mesh_device, tiles)
+    assert measured(mesh_device)["DRAM"] == base + 5 * TILE_BYTES
+
+
+def test_outputs_of_operations_count(mesh_device: ttnn.MeshDevice) -> None:
+    x = tensor(mesh_device, 12)
+    base = used(mesh_device, ttnn.BufferType.DRAM)
+    _MEMORY.meter.start(mesh_device)
+    kept = [ttnn.neg(x) for _ in range(4)]
+    assert measured(mesh_device)["DRAM"] == base + 4 * TILE_BYTES
+    del kept
+
+
+def test_out_of_memory_is_ttnns_own(mesh_device: ttnn.MeshDevice) -> None:
+    with pytest.raises(RuntimeError, match=r"Out of Memory: Not enough space to allocate 134217728 B L1 buffer"):
+        tensor(mesh_device, 1 << 16, ttnn.L1_MEMORY_CONFIG)
+    ttnn.to_torch(tensor(mesh_device, 1))
+
+
+def test_host_memory_stays_near_the_live_tensors(mesh_device: ttnn.MeshDevice) -> None:
+    gc.collect()
+    live = tensor(mesh_device, 64)
+    before = _MEMORY.bytes_held()
+    for _ in range(600):
+        live = ttnn.neg(live)  # the old one dies without a word, and its address is used again
+    garbage = _MEMORY.bytes_held() - before
+    assert garbage < _MEMORY._SWEEP_BYTES + 2 * 64 * 4096
+
+
+def test_a_freed_tensor_gives_its_host_memory_back_at_once(mesh_device: ttnn.MeshDevice) -> None:
+    held = tensor(mesh_device, 64)
+    before = _MEMORY.bytes_held()
+    ttnn.deallocate(held)
+    assert _MEMORY.bytes_held() == before - 64 * 4096
+
+
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 8 << 20}], indirect=True)
+@pytest.mark.parametrize("how", ["eager", "replayed"])
+def test_host_memory_does_not_grow_over_decode_steps(mesh_device: ttnn.MeshDevice, tmp_path: Path, how: str) -> None:
+    from ttnn_models.config import ModelConfig
+    from ttnn_models.decode_state import DecodeState
+    from ttnn_models.model import CausalLM
+
+    from pytest_ttbringup.reference.loading import load_model
+
+    model = load_model("tiny-llama", cache_dir=tmp_path)
+    config = ModelConfig.from_hf(model.config, max_seq_len=256)
+    causal_lm = CausalLM.from_weights(mesh_device, config, model.reference.state_dict())
+    state, caches = DecodeState(mesh_device), causal_lm.new_kv_caches()
+    state.write_positions([0] * 32)
+    causal_lm.decode_greedy(state, caches)
+    trace = ttnn.begin_trace_capture(mesh_device)
+    causal_lm.decode_greedy(state, caches)
+    ttnn.end_trace_capture(mesh_device, trace)
+
+    def step() -> None:
+        if how == "eager":
+            causal_lm.decode_greedy(state, caches)
+        else:
+            ttnn.execute_trace(mesh_device, trace, blocking=False)
+
+    for _ in range(20):
+        step()
+    held, resident = _MEMORY.bytes_held(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(200):
+        step()
+    assert _MEMORY.bytes_held() <= held * 1.1 + 4096
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 8 * 1024  # KiB

@@ -1,0 +1,188 @@
+"""Two command queues: what only events order is an error without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import ttnn
+
+from pytest_ttbringup.emulation import EmulationError
+from pytest_ttbringup.emulation.queues import CommandQueues
+
+pytestmark = pytest.mark.parametrize(
+    "device_params", [{"num_command_queues": 2, "trace_region_size": 1 << 20}], indirect=True
+)
+
+
+def on_host(number: float) -> ttnn.Tensor:
+    return ttnn.from_torch(torch.full((32, 32), number), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
+
+
+@pytest.fixture
+def x(mesh_device: ttnn.MeshDevice) -> ttnn.Tensor:
+    tensor = ttnn.to_device(on_host(1.0), mesh_device)
+    ttnn.synchronize_device(mesh_device)
+    return tensor
+
+
+def pass_event(device: ttnn.MeshDevice, source: int, target: int) -> None:
+    ttnn.wait_for_event(target, ttnn.record_event(device, source))
+
+
+def test_using_what_another_queue_writes(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    with pytest.raises(
+        EmulationError,
+        match=r"race between command queues: ttnn.add on queue 0 reads the DRAM buffer at 0x\w+ that "
+        r"ttnn.copy_host_to_device_tensor on queue 1 wrote.*ttnn.record_event\(mesh_device, 1\).*"
+        r"ttnn.wait_for_event\(0, event\)",
+    ):
+        ttnn.add(x, x)
+    pass_event(mesh_device, 1, 0)
+    assert float(ttnn.to_torch(ttnn.add(x, x)).max()) == 4.0
+
+
+def test_overwriting_what_another_queue_reads(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    ttnn.add(x, x)
+    with pytest.raises(
+        EmulationError, match=r"ttnn.copy_host_to_device_tensor on queue 1 writes .*ttnn.add on queue 0 reads"
+    ):
+        ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    pass_event(mesh_device, 0, 1)
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+
+
+def test_an_event_recorded_too_early_does_not_help(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    event = ttnn.record_event(mesh_device, 1)
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    ttnn.wait_for_event(0, event)
+    with pytest.raises(EmulationError, match=r"race between command queues"):
+        ttnn.add(x, x)
+
+
+def test_reading_on_another_queue(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    out = ttnn.add(x, x)
+    with pytest.raises(EmulationError, match=r"on queue 1 reads .* that ttnn.add on queue 0 wrote"):
+        out.cpu(cq_id=1)
+    pass_event(mesh_device, 0, 1)
+    out.cpu(cq_id=1)
+
+
+def test_an_address_used_again_by_the_other_queue(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    first = ttnn.add(x, x)
+    address = first.buffer_address()
+    ttnn.deallocate(first)
+    with pytest.raises(EmulationError, match=r"ttnn.to_device on queue 1 writes .* that ttnn.add on queue 0 wrote"):
+        ttnn.to_device(on_host(1.0), mesh_device, queue_id=1)
+    pass_event(mesh_device, 0, 1)
+    assert ttnn.to_device(on_host(1.0), mesh_device, queue_id=1).buffer_address() == address
+
+
+HOST_WAITS: dict[str, Callable[[ttnn.MeshDevice, ttnn.Tensor], Any]] = {
+    "synchronize_device": lambda device, _: ttnn.synchronize_device(device),
+    "synchronize_device of the queue": lambda device, _: ttnn.synchronize_device(device, 1),
+    "event_synchronize": lambda device, _: ttnn.event_synchronize(ttnn.record_event(device, 1)),
+    "a blocking read": lambda _, x: x.cpu(cq_id=1),
+}
+
+
+@pytest.mark.parametrize("how", HOST_WAITS)
+def test_the_host_orders_what_it_waits_for(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, how: str) -> None:
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    HOST_WAITS[how](mesh_device, x)
+    ttnn.add(x, x)
+
+
+def test_a_read_that_does_not_block_orders_nothing(x: ttnn.Tensor) -> None:
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    x.cpu(blocking=False, cq_id=1)
+    with pytest.raises(EmulationError, match=r"race between command queues"):
+        ttnn.add(x, x)
+
+
+def test_a_program_on_the_queue_that_does_not_own_the_cores(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    ttnn.add(x, x)
+    with pytest.raises(RuntimeError, match=r"currently in use by cq 0. Can't enqueue program from cq 1"):
+        ttnn.add(x, x, queue_id=1)
+    pass_event(mesh_device, 0, 1)
+    ttnn.add(x, x, queue_id=1)
+    pass_event(mesh_device, 1, 0)
+    ttnn.add(x, x)
+
+
+NAMING_THE_QUEUE: dict[str, Callable[[ttnn.Tensor], Any]] = {
+    "queue_id": lambda x: ttnn.add(x, x, queue_id=1),
+    "cq_id": lambda x: ttnn.add(x, x, cq_id=1),
+    "command_queue": lambda x: _within(1, lambda: ttnn.add(x, x)),
+}
+
+
+def _within(queue: int, call: Callable[[], Any]) -> Any:
+    with ttnn.command_queue(queue):
+        return call()
+
+
+@pytest.mark.parametrize("how", NAMING_THE_QUEUE)
+def test_every_way_of_naming_a_queue(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, how: str) -> None:
+    early = ttnn.record_event(mesh_device, 0)
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x)
+    ttnn.wait_for_event(1, early)
+    with pytest.raises(EmulationError, match=r"ttnn.add on queue 1 reads"):
+        NAMING_THE_QUEUE[how](x)
+    pass_event(mesh_device, 0, 1)
+    NAMING_THE_QUEUE[how](x)
+
+
+def test_a_replay_is_a_command_of_its_queue(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    ttnn.add(x, x)
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    out = ttnn.add(x, x)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    ttnn.synchronize_device(mesh_device)
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    with pytest.raises(EmulationError, match=r"ttnn.execute_trace \(trace \d+\) on queue 0 reads"):
+        ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=False)
+    pass_event(mesh_device, 1, 0)
+    ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=False)
+    with pytest.raises(EmulationError, match=r"that ttnn.execute_trace \(trace \d+\) on queue 0 wrote"):
+        out.cpu(cq_id=1)
+    with pytest.raises(EmulationError, match=r"on queue 1 writes .* ttnn.execute_trace \(trace \d+\) on queue 0 reads"):
+        ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+
+
+def test_the_overlapped_loop_of_ttnns_demos(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    work = ttnn.clone(x)
+    done = ttnn.record_event(mesh_device, 0)
+    for number in range(4):
+        ttnn.wait_for_event(1, done)
+        ttnn.copy_host_to_device_tensor(on_host(float(number)), x, cq_id=1)
+        written = ttnn.record_event(mesh_device, 1)
+        ttnn.wait_for_event(0, written)
+        ttnn.copy(x, work)
+        done = ttnn.record_event(mesh_device, 0)
+        out = ttnn.add(work, 1.0)
+        assert float(ttnn.to_torch(out).max()) == number + 1
+
+
+def test_queues_that_do_not_exist(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    with pytest.raises(RuntimeError, match=r"cq_id 5 is out of range"):
+        ttnn.add(x, x, queue_id=5)
+    with pytest.raises(RuntimeError, match=r"cq_id 5 is out of range"):
+        ttnn.begin_trace_capture(mesh_device, cq_id=5)
+    with pytest.raises(EmulationError, match=r"command queue 5 is out of range"):
+        ttnn.wait_for_event(5, ttnn.record_event(mesh_device, 0))
+    with pytest.raises(TypeError, match=r"is no event"):
+        ttnn.wait_for_event(0, 3)
+
+
+def test_what_is_known_through_a_third_party(mesh_device: ttnn.MeshDevice) -> None:  # noqa: ARG001
+    queues = CommandQueues()
+    place = (0, ttnn.BufferType.DRAM, 64)
+    queues.command("write", 0, 0, reads=[], writes=[place])
+    queues.wait(1, queues.record(0, 0))
+    queues.command("other", 1, 0, reads=[], writes=[(0, ttnn.BufferType.DRAM, 128)])
+    queues.host_waits(queues.record(0, 1))
+    queues.command("read", 1, 0, reads=[place], writes=[])
