@@ -129,9 +129,17 @@ def _mesh(value: Given, system: System) -> tuple[int, int]:
     if 0 in mesh:
         value.refuse("a mesh has at least one row and one column.", f"For instance {value.fix}=1x1.")
     if not system.holds(mesh):
-        chips = f"{system.chips} chip" + ("s" if system.chips > 1 else "")
-        value.refuse(f"needs {mesh[0] * mesh[1]} chips, but system {system.name} has {chips}.", _larger(mesh, system))
+        value.refuse(_misfit(mesh, system), _larger(mesh, system))
     return mesh
+
+
+def _misfit(mesh: tuple[int, int], system: System) -> str:
+    count = mesh[0] * mesh[1]
+    if count > system.chips:
+        chips = f"{system.chips} chip" + ("s" if system.chips > 1 else "")
+        return f"needs {count} chips, but system {system.name} has {chips}."
+    rows, cols = system.mesh
+    return f"TT-Metal finds no such mesh in system {system.name}, whose chips are cabled as {rows}x{cols}."
 
 
 def _larger(mesh: tuple[int, int], system: System) -> str:
@@ -141,7 +149,7 @@ def _larger(mesh: tuple[int, int], system: System) -> str:
         return f"Use {SYSTEM.flag}={fitting.name} ({fitting.description}), or a mesh of at most {rows}x{cols}."
     largest = max((it for it in SYSTEMS if it.arch == system.arch), key=lambda it: it.chips)
     return (
-        f"No system is that large: the largest, {SYSTEM.flag}={largest.name}, has {largest.chips} chips "
+        f"No system holds it: the largest, {SYSTEM.flag}={largest.name}, has {largest.chips} chips "
         f"({largest.mesh[0]}x{largest.mesh[1]})."
     )
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Container
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_ttbringup.emulation.collectives import collective_function
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.golden import WITHOUT_VALUES, original_of, semantics_of
 from pytest_ttbringup.emulation.semantics import own_semantics
@@ -85,6 +86,8 @@ def _entry(operation: FastOperation, transfers: Container[str]) -> Entry:
         return Entry(name, TRANSFER, "")
     if name in own_semantics():
         return Entry(name, OWN, "")
+    if collective_function(name) is not None:
+        return Entry(name, OWN, "between chips")
     if not operation.is_cpp_operation:
         return Entry(name, COMPOSITE, "")
     if semantics_of(operation) is None:

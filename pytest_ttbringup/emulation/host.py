@@ -7,12 +7,12 @@ which packing does not change.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import storage_dtype
-from pytest_ttbringup.emulation.values import DeviceMemory, chips_of
+from pytest_ttbringup.emulation.values import DeviceMemory, chips_of, unknown_values
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,31 @@ def to_host(memory: DeviceMemory, tensor: ttnn.Tensor) -> ttnn.Tensor:
             tile = tensor.get_tile() if tensor.layout == ttnn.TILE_LAYOUT else None
             made[id(values)] = ttnn.Tensor(values.contiguous(), data_type=tensor.dtype, layout=tensor.layout, tile=tile)
     parts = [made[id(values)] for values in shards.values()]
-    return parts[0] if len(parts) == 1 else ttnn.from_host_shards(parts, tensor.device().shape)
+    if len(parts) == 1:
+        return parts[0]
+    mesh = tensor.device()
+    if len(parts) < mesh.get_num_devices():
+        return _on_some_chips(tensor, list(shards.values()))
+    host = ttnn.from_host_shards(parts, mesh.shape)
+    host.update_tensor_topology(tensor.tensor_topology())
+    return host
+
+
+def _on_some_chips(tensor: ttnn.Tensor, shards: list[torch.Tensor]) -> ttnn.Tensor:
+    """A host tensor whose parts, as those of a device tensor, cover a corner of the mesh and not all of it."""
+    import torch
+    import ttnn
+
+    topology = tensor.tensor_topology()
+    distribution = tuple(topology.distribution_shape())
+    joined = shards
+    for axis, count in reversed(list(enumerate(distribution))):
+        joined = [torch.cat(joined[at : at + count], dim=axis) for at in range(0, len(joined), count)]
+    placements = [ttnn.PlacementShard(axis) for axis in range(len(distribution))]
+    mapper = ttnn.create_mesh_mapper(tensor.device(), ttnn.MeshMapperConfig(placements, ttnn.MeshShape(distribution)))
+    host = ttnn.from_torch(joined[0], dtype=tensor.dtype, layout=tensor.layout, mesh_mapper=mapper)
+    host.update_tensor_topology(topology)
+    return host
 
 
 def write_from_host(memory: DeviceMemory, source: ttnn.Tensor, target: ttnn.Tensor, *, padding: float = 0.0) -> None:
@@ -44,7 +68,7 @@ def write_from_host(memory: DeviceMemory, source: ttnn.Tensor, target: ttnn.Tens
     import ttnn
 
     parts = ttnn.get_device_tensors(source)
-    values = [values_of(part) for part in parts]
+    values = _held_once(values_of(part) for part in parts)
     chips = chips_of(target)
     if len(values) == 1:
         values *= len(chips)
@@ -53,16 +77,39 @@ def write_from_host(memory: DeviceMemory, source: ttnn.Tensor, target: ttnn.Tens
     memory.write(target, dict(zip(chips, values, strict=True)), padding=padding)
 
 
-def write_unknown(memory: DeviceMemory, tensor: ttnn.Tensor) -> None:
-    """Mark a fresh buffer as never written: NaN, or the greatest integer, so that reading it early can't go unseen."""
+def _held_once(parts: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The parts, with one tensor object for those that are equal, as after replication."""
+    distinct: dict[bytes, list[torch.Tensor]] = {}
+    return [_known(part, distinct.setdefault(_sample(part), [])) for part in parts]
+
+
+def _known(part: torch.Tensor, known: list[torch.Tensor]) -> torch.Tensor:
     import torch
 
-    if not is_on_device(tensor):
-        return
-    dtype = storage_dtype(tensor.dtype)
-    unknown = math.nan if dtype.is_floating_point else torch.iinfo(dtype).max
-    values = torch.full(tuple(tensor.shape), unknown, dtype=dtype)
-    memory.write(tensor, dict.fromkeys(chips_of(tensor), values))
+    for other in known:
+        if torch.equal(_bits(part), _bits(other)):
+            return other
+    known.append(part)
+    return part
+
+
+def _sample(part: torch.Tensor) -> bytes:
+    """A few elements, so that parts that differ are rarely compared in full."""
+    flat = part.reshape(-1)
+    return bytes(flat[:: max(1, flat.numel() // 64)].numpy().tobytes())
+
+
+def _bits(part: torch.Tensor) -> torch.Tensor:
+    """What tells 0 from -0 and one NaN from another."""
+    import torch
+
+    return part.view(torch.int32) if part.dtype == torch.float32 else part
+
+
+def write_unknown(memory: DeviceMemory, tensor: ttnn.Tensor) -> None:
+    """Mark a fresh buffer as never written: NaN, or the greatest integer, so that reading it early can't go unseen."""
+    if is_on_device(tensor):
+        memory.write(tensor, dict.fromkeys(chips_of(tensor), unknown_values(tensor)))
 
 
 def is_on_device(tensor: ttnn.Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 from contextlib import ExitStack
 from typing import Any
 
@@ -43,6 +44,8 @@ def install() -> None:
         replace(changes, ttnn.Tensor, name, method)
     replace(changes, ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
     replace(changes, ttnn._ttnn.tensor, "dump_tensor_flatbuffer", transfers.file_writer())
+    for name, function in transfers.functions().items():
+        replace(changes, ttnn, name, function)
     for original, replacement in command_functions(_COMMANDS):
         replace_everywhere(changes, original, replacement)
     for name, guard in guarded_methods(_COMMANDS.is_closed).items():
@@ -62,6 +65,12 @@ def forget_values() -> None:
     """Drop all values: the device whose buffers held them was closed."""
     _MEMORY.clear()
     _COMMANDS.clear()
+
+
+def keep_alive(*devices: Any) -> None:
+    """Let these meshes never be destroyed: TT-Metal ends the process if it can't close one then."""
+    for device in devices:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(device))
 
 
 def start_test(mesh: Any) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.bindings import bound
 from pytest_ttbringup.emulation.calls import Call, device_tensors, flat, substitute
 from pytest_ttbringup.emulation.capture import Capture, Recorded
+from pytest_ttbringup.emulation.collectives import collective_function, require_fabric, run_collective
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
@@ -67,6 +69,7 @@ class OperationWrapper:
         self._original = original
         self._transfers = transfers
         self._known: dict[str, Semantics] = {}
+        own_semantics()  # loads the collectives, too
 
     def __call__(self, operation: FastOperation, *arguments: Any, **keywords: Any) -> Any:
         """Run `operation` in TT-NN, then give its outputs their values.
@@ -84,12 +87,15 @@ class OperationWrapper:
             return self._original(operation, *arguments, **keywords)
 
         inputs = device_tensors(*arguments, *(it for name, it in keywords.items() if name not in OUTPUT_KEYWORDS))
+        if collective_function(name) is not None and inputs:
+            require_fabric(name, inputs[0])
         capture = self._commands.capture_of(arguments, keywords, inputs) if self._commands.capturing() else None
         if capture is not None:
             with capture.complete(name):
                 return self._capture(capture, operation, arguments, keywords, inputs)
         self._check_outputs(keywords)
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
+        _refuse_parts(name, inputs)
         output = self._original(operation, *arguments, **self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
         if not outputs and not inputs:
@@ -125,6 +131,7 @@ class OperationWrapper:
         self._check_outputs(keywords)
         for tensor in inputs:
             self._memory.check_allocated(tensor)
+        _refuse_parts(name, inputs)
         before = {id(tensor): TensorHandle.of(tensor, capture.buffers, self._read_host) for tensor in inputs}
         given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
         with capture.watching(name):
@@ -178,7 +185,10 @@ class OperationWrapper:
 
     def _semantics(self, operation: FastOperation) -> Semantics:
         name = operation.python_fully_qualified_name
-        found = self._known.get(name) or semantics_of(operation)
+        found = self._known.get(name) or own_semantics().get(name)
+        if found is None and (exchange := collective_function(name)) is not None:
+            found = Semantics(exchange, updates=(), takes_call=False, collective=operation)
+        found = found or semantics_of(operation)
         if found is None:
             raise EmulationError(
                 f"{name} has no values on the emulated device: TT-NN gives it no golden function, and "
@@ -214,18 +224,47 @@ class OperationWrapper:
         inputs: list[ttnn.Tensor],
         values: dict[int, Shards],
     ) -> None:
+        if rule.collective is not None:
+            results = self._exchange(rule.collective, arguments, keywords, outputs, values)
+        else:
+            results = self._per_chip(rule, Call(name, arguments, keywords, output, ()), outputs, values)
+        for tensor, shards in zip(outputs, results, strict=True):
+            self._memory.write(tensor, shards)
+        self._note_sharing(inputs, values, outputs, results)
+
+    def _per_chip(
+        self, rule: Semantics, call: Call, outputs: list[ttnn.Tensor], values: dict[int, Shards]
+    ) -> list[Shards]:
+        """What the outputs hold on each chip, computed once for chips that hold the same."""
         results: list[Shards] = [{} for _ in outputs]
         computed: dict[tuple[int, ...], list[torch.Tensor]] = {}
         for chip in chips_of(outputs[0]):
             same = tuple(id(shards.get(chip)) for shards in values.values())
             if same not in computed:
-                call = Call(name, arguments, keywords, output, chip)
-                computed[same] = _rounded(_evaluate(rule, call, chip, values), name, output, outputs)
+                own = call._replace(chip=chip)
+                computed[same] = _rounded(_evaluate(rule, own, chip, values), call.name, call.output, outputs)
             for shards, result in zip(results, computed[same], strict=True):
                 shards[chip] = result
+        return results
+
+    def _exchange(
+        self,
+        operation: FastOperation,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        outputs: list[ttnn.Tensor],
+        values: dict[int, Shards],
+    ) -> list[Shards]:
+        """What the outputs of a collective hold once its chips have exchanged their parts."""
+        name = operation.python_fully_qualified_name
+        given = bound(operation, arguments, {key: it for key, it in keywords.items() if key not in QUEUE_KEYWORDS})
+        inputs = {key: it for key, it in given.items() if key not in OUTPUT_KEYWORDS}
+        results = run_collective(name, inputs, outputs, values, lambda part, to: _rounded(part, name, to, [to])[0])
         for tensor, shards in zip(outputs, results, strict=True):
-            self._memory.write(tensor, shards)
-        self._note_sharing(inputs, values, outputs, results)
+            missing = [chip for chip in chips_of(tensor) if chip not in shards]
+            if missing:
+                shards.update(self._memory.read_or_unknown(tensor, missing))
+        return results
 
     def _note_sharing(
         self, inputs: list[ttnn.Tensor], values: dict[int, Shards], outputs: list[ttnn.Tensor], results: list[Shards]
@@ -243,6 +282,19 @@ class OperationWrapper:
                     if source.buffer_unique_id() != tensor.buffer_unique_id():
                         self._memory.mark_shared(source)
                         self._memory.mark_shared(tensor)
+
+
+def _refuse_parts(name: str, inputs: list[ttnn.Tensor]) -> None:
+    """TT-Metal's mock cluster crashes when an operation runs on some chips of an open mesh and not on others."""
+    for tensor in inputs:
+        mesh = tensor.device()
+        if mesh.get_num_devices() > 1 and len(tensor.device_coords()) < mesh.get_num_devices():
+            places, shape = ", ".join(map(str, chips_of(tensor))), "x".join(map(str, mesh.shape))
+            raise EmulationError(
+                f"{name}: an input of shape {list(tensor.shape)} lies on {places} only, of a {shape} mesh; the "
+                "emulated device runs operations on all chips of one. Make a mesh of those chips with "
+                "mesh_device.create_submesh(...) and place the tensor there, or run this test on --tt-target=silicon."
+            )
 
 
 def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]) -> Any:

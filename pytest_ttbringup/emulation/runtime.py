@@ -12,8 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from pytest_ttbringup.emulation.cluster import cluster_descriptor
+from pytest_ttbringup.emulation.cluster import cluster_descriptor, cluster_of
 from pytest_ttbringup.emulation.compiler import install_compiler
+from pytest_ttbringup.emulation.mesh_graph import mesh_graph_descriptor, needs_mesh_graph
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.files import write_atomically
 from pytest_ttbringup.targets.systems import System
@@ -21,11 +22,13 @@ from pytest_ttbringup.targets.systems import System
 _LINKED = ("tt_metal", "ttnn", "runtime/hw")
 
 
-def prepare(*, system: System, cache_dir: Path, worker_id: str = "main") -> None:
+def prepare(*, system: System, cache_dir: Path, mesh: tuple[int, int] | None = None, worker_id: str = "main") -> None:
     """Set up this process, and those it starts, for the emulated device.
 
     Args:
         system: the machine to stand for.
+        mesh: the largest mesh (rows, columns) to be opened, by default the system's own. Only the system `custom` is
+            built to it.
         cache_dir: a folder of the user's; holds the overlay (a few links), the descriptor and TT-Metal's kernel cache.
         worker_id: pytest-xdist's name of this worker. Workers keep their kernel caches apart, which TT-Metal does not
             lock.
@@ -40,18 +43,25 @@ def prepare(*, system: System, cache_dir: Path, worker_id: str = "main") -> None
             "Import ttnn in test modules or fixtures, not in a plugin or at the top of an early conftest.py; "
             "or name the target with --tt-target=silicon."
         )
-    descriptor = cluster_descriptor(system)
+    cluster = cluster_of(system, mesh or system.mesh)
     root = cache_dir / "emulated" / worker_id
     try:
         _overlay(root, _installed_ttnn())
         descriptor_file = root / f"{system.name}.yaml"
-        write_atomically(descriptor_file, _as_yaml(descriptor))
+        write_atomically(descriptor_file, _as_yaml(cluster_descriptor(cluster)))
+        mesh_graph_file = root / f"{system.name}.textproto"
+        if needs_mesh_graph(cluster):
+            write_atomically(mesh_graph_file, mesh_graph_descriptor(cluster).encode())
     except OSError as error:
         raise BringupError(
             f"can't write the emulated target's files below {str(root)!r}: {error.strerror or error}. "
             "Give a folder you may write with --tt-cache=DIR."
         ) from error
     os.environ["TT_METAL_MOCK_CLUSTER_DESC_PATH"] = str(descriptor_file)
+    if needs_mesh_graph(cluster):
+        os.environ["TT_MESH_GRAPH_DESC_PATH"] = str(mesh_graph_file)
+    else:
+        os.environ.pop("TT_MESH_GRAPH_DESC_PATH", None)  # one of the user's would be for another machine
     os.environ["TT_METAL_RUNTIME_ROOT"] = str(root)
     os.environ["TT_METAL_CACHE"] = f"{root / 'kernels'}/"  # TT-Metal joins file names to this without a separator
     os.environ["TT_METAL_LOGS_PATH"] = str(root)  # else TT-Metal writes `generated/` into the working directory

@@ -7,10 +7,12 @@ values. What `ttnn.Tensor` offers as a method comes here, too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.host import is_on_device, to_host, write_from_host, write_unknown
+from pytest_ttbringup.emulation.sends import point_to_point
 
 if TYPE_CHECKING:
     import ttnn
@@ -40,7 +42,19 @@ class Transfers:
             "ttnn.empty": self._allocate,
             "ttnn.empty_like": self._allocate,
             "ttnn.deallocate": self._deallocate,
+            "ttnn.point_to_point": point_to_point(self._memory),
         }
+
+    def functions(self) -> dict[str, Function]:
+        """Replacements for functions of the `ttnn` module that are no operations, by name."""
+        import ttnn
+
+        replacements: dict[str, Function] = {
+            "distribute_tensor": self._distribute,
+            "aggregate_tensor": self._aggregate,
+            "combine_device_tensors": self._combine,
+        }
+        return {name: partial(method, getattr(ttnn, name)) for name, method in replacements.items()}
 
     def tensor_methods(self) -> dict[str, Function]:
         """Replacements for the methods of `ttnn.Tensor` that read a device tensor, put one on a device or free it."""
@@ -136,6 +150,21 @@ class Transfers:
             "ttnn.copy_device_to_host_tensor is not emulated: the emulated device can't write into an existing host "
             "tensor. Use ttnn.from_device or tensor.cpu(), which make a new one."
         )
+
+    def _distribute(
+        self, function: Function, tensor: ttnn.Tensor, mapper: Any, mesh_device: ttnn.MeshDevice | None = None
+    ) -> ttnn.Tensor:
+        distributed = function(tensor, mapper)
+        return distributed if mesh_device is None else self._place(distributed, mesh_device)
+
+    def _aggregate(self, function: Function, tensor: ttnn.Tensor, composer: Any) -> ttnn.Tensor:
+        return function(to_host(self._memory, tensor) if is_on_device(tensor) else tensor, composer)
+
+    def _combine(self, function: Function, tensors: list[ttnn.Tensor]) -> ttnn.Tensor:
+        """Join the parts of chips to one tensor of the mesh. TT-NN lets the parts keep their buffers, of which it must
+        be one, as `ttnn.get_device_tensors` gives them.
+        """
+        return function(tensors=tensors)
 
     def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
         made = function(*arguments, **keywords)

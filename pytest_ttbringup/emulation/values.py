@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.formats import storage_dtype
 from pytest_ttbringup.emulation.memory_meter import MemoryMeter
 
 if TYPE_CHECKING:
@@ -123,6 +124,15 @@ class DeviceMemory:
         too_many = len(self._contents) > self._sweep_above
         if (too_many or self._bytes_new > self._sweep_bytes) and not self._sweeping_off:
             self._sweep(place[0], ttnn._ttnn.reports.get_buffers([tensor.device()]))
+
+    def read_or_unknown(self, tensor: ttnn.Tensor, chips: list[Chip]) -> Shards:
+        """What these chips' parts of a device tensor hold; where nothing was ever written, values that can't go unseen
+        (`unknown_values`).
+        """
+        if tensor.buffer_unique_id() in self._contents:
+            held = self.read(tensor)
+            return {chip: held[chip] for chip in chips}
+        return dict.fromkeys(chips, unknown_values(tensor))
 
     def withhold(self, tensor: ttnn.Tensor, why: str) -> None:
         """Let the buffer of a device tensor hold nothing until it is written: reading it says why."""
@@ -269,6 +279,15 @@ def chips_of(tensor: ttnn.Tensor) -> list[Chip]:
     if tensor.device().get_num_devices() == 1:
         return _ONE_CHIP
     return [tuple(coordinate) for coordinate in tensor.device_coords()]
+
+
+def unknown_values(tensor: ttnn.Tensor) -> torch.Tensor:
+    """Values for a buffer that was never written: NaN, or the greatest integer."""
+    import torch
+
+    dtype = storage_dtype(tensor.dtype)
+    unknown = math.nan if dtype.is_floating_point else torch.iinfo(dtype).max
+    return torch.full(tuple(tensor.shape), unknown, dtype=dtype)
 
 
 def _size(shards: Shards) -> int:

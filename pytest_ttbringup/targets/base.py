@@ -27,10 +27,12 @@ class Target(Protocol):
         """Finish the set-up once `ttnn` may be imported; calling it again does nothing."""
 
     def open_mesh(self, rows: int, cols: int, **device_params: Any) -> Any:
-        """Open a `ttnn.MeshDevice` of this shape with the keyword arguments of `ttnn.open_mesh_device`."""
+        """Open a `ttnn.MeshDevice` of this shape with the keyword arguments of `ttnn.open_mesh_device`, and
+        `fabric_config`: a `ttnn.FabricConfig`, True for FABRIC_1D, or None or False for none.
+        """
 
     def close_mesh(self, mesh: Any) -> None:
-        """Close a mesh that `open_mesh` gave."""
+        """Close a mesh that `open_mesh` gave, and its submeshes, and turn its fabric off."""
 
     def start_test(self, mesh: Any) -> None:
         """A test takes over an open mesh."""
@@ -55,6 +57,7 @@ class TTNNTarget:
         self.system = system
         self.mesh = mesh
         self.cache_dir = cache_dir
+        self._fabric_on = False
 
     def prepare(self) -> None:
         if "ttnn" in sys.modules:
@@ -69,15 +72,40 @@ class TTNNTarget:
     def install(self) -> None:
         pass
 
-    def open_mesh(self, rows: int, cols: int, **device_params: Any) -> Any:
+    def open_mesh(self, rows: int, cols: int, *, fabric_config: Any = None, **device_params: Any) -> Any:
         import ttnn
 
-        return ttnn.open_mesh_device(ttnn.MeshShape(rows, cols), **device_params)
+        if fabric_config:
+            # TT-Metal's tests write True for "whatever fabric suits", which on every system is FABRIC_1D.
+            ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D if fabric_config is True else fabric_config)
+            self._fabric_on = True
+        try:
+            return ttnn.open_mesh_device(ttnn.MeshShape(rows, cols), **device_params)
+        except BaseException:
+            self._disable_fabric()
+            raise
 
     def close_mesh(self, mesh: Any) -> None:
         import ttnn
 
+        submeshes = mesh.get_submeshes()
+        if submeshes:
+            # TT-Metal closes neither a mesh nor its submeshes while both have queues that were used.
+            self._quiesce(mesh)
+            for submesh in submeshes:
+                ttnn.close_mesh_device(submesh)
         ttnn.close_mesh_device(mesh)
+        self._disable_fabric()
+
+    def _quiesce(self, mesh: Any) -> None:
+        mesh.quiesce_devices()
+
+    def _disable_fabric(self) -> None:
+        if self._fabric_on:
+            import ttnn
+
+            self._fabric_on = False
+            ttnn.set_fabric_config(ttnn.FabricConfig.DISABLED)
 
     def start_test(self, mesh: Any) -> None:
         pass

@@ -19,6 +19,7 @@ from pytest_ttbringup.errors import BringupError
 
 WORMHOLE = "wormhole_b0"
 BLACKHOLE = "blackhole"
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,18 @@ class System:
     aliases: tuple[str, ...] = ()
 
     def holds(self, mesh: tuple[int, int]) -> bool:
-        """Whether it has chips enough for a mesh of this shape."""
-        return mesh[0] * mesh[1] <= self.chips
+        """Whether TT-Metal opens a mesh of this shape on it.
+
+        TT-Metal places a mesh with several rows and columns as part of the system's own grid, upright or turned, and
+        lays one of a single row or column along a path through it (its `SystemMesh`; measured with ttnn 0.81.1).
+        """
+        rows, cols = mesh
+        if rows * cols > self.chips:
+            return False
+        if self.name == CUSTOM or 1 in mesh:
+            return True
+        grid_rows, grid_cols = self.mesh
+        return (rows <= grid_rows and cols <= grid_cols) or (rows <= grid_cols and cols <= grid_rows)
 
 
 SYSTEMS: tuple[System, ...] = (
@@ -66,6 +77,8 @@ SYSTEMS: tuple[System, ...] = (
     System("p150x8", BLACKHOLE, "p150", 8, 8, (2, 4), 32, 512, "eight p150 cards"),
     System("p300", BLACKHOLE, "p300", 1, 2, (1, 2), 32, 512, "one Blackhole card with two chips"),
     System("bh-galaxy", BLACKHOLE, "ubb_blackhole", 4, 32, (8, 4), 32, 512, "Blackhole Galaxy server: 32 chips"),
+    # No machine one can buy: chips of an n150, cabled to the mesh asked for. Last, so that a real one is preferred.
+    System(CUSTOM, WORMHOLE, "n150", 32, 32, (1, 1), 12, 288, "up to 32 Wormhole chips, cabled as the mesh asked for"),
 )
 
 

@@ -7,7 +7,6 @@ import torch
 import ttnn
 
 from pytest_ttbringup.emulation import EmulationError, prepare
-from pytest_ttbringup.emulation.cluster import cluster_descriptor
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.targets.systems import system_of
 
@@ -50,8 +49,3 @@ def test_a_position_beyond_the_cache(mesh_device: ttnn.MeshDevice) -> None:
 def test_setting_up_after_ttnn_was_imported(tmp_path) -> None:
     with pytest.raises(BringupError, match="ttnn was imported before"):
         prepare(system=system_of("n150"), cache_dir=tmp_path)
-
-
-def test_a_system_that_is_not_emulated() -> None:
-    with pytest.raises(BringupError, match="'galaxy' has 32 chips"):
-        cluster_descriptor(system_of("galaxy"))

@@ -74,9 +74,9 @@ def test_a_mesh_is_reused_until_another_is_wanted(target: LoggingTarget) -> None
     assert target.log == [
         "open 1x1 {}",
         "close mesh 1x1",
-        "open 1x2 {}",
+        "open 1x2 {'fabric_config': True}",
         "close mesh 1x2",
-        "open 1x2 {'num_command_queues': 2}",
+        "open 1x2 {'num_command_queues': 2, 'fabric_config': True}",
         "close mesh 1x2",
         "open 1x1 {}",
         "close mesh 1x1",
@@ -113,7 +113,14 @@ def test_one_test_can_not_hold_two_meshes(target: LoggingTarget) -> None:
         pool.lease((1, 1), {}),
     ):
         pass
-    assert target.log == ["open 1x2 {}"]
+    assert target.log == ["open 1x2 {'fabric_config': True}"]
+
+
+@pytest.mark.parametrize("fabric", [None, False, "FABRIC_2D"])
+def test_a_mesh_of_several_chips_has_a_fabric_unless_told_otherwise(target: LoggingTarget, fabric: Any) -> None:
+    with MeshPool(target).lease((1, 2), {"fabric_config": fabric}):
+        pass
+    assert target.log == [f"open 1x2 {{'fabric_config': {fabric!r}}}"]
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ REFUSED = {
     "--tt-mesh=4": ("ROWSxCOLUMNS",),
     "--tt-mesh=axb": ("ROWSxCOLUMNS",),
     "--tt-mesh=1x-1": ("ROWSxCOLUMNS",),
-    "--tt-mesh=99x99": ("9801 chips", "n150 has 1 chip", "No system is that large", "galaxy"),
+    "--tt-mesh=99x99": ("9801 chips", "n150 has 1 chip", "No system holds it", "galaxy"),
     "--tt-mesh=2x4": ("8 chips", "--tt-system=t3000"),
     "--pcc-threshold=2": ("above 0 and at most 1",),
     "--pcc-threshold=0": ("above 0 and at most 1",),

@@ -52,7 +52,8 @@ class Spread:
     def __init__(self, *parts: torch.Tensor, replicated: bool) -> None:
         self.parts = parts
         placement = Replicate() if replicated else object()
-        self.tensor_topology = lambda: SimpleNamespace(placements=lambda: [placement])
+        coordinates = [(0, number) for number in range(len(parts))]
+        self.tensor_topology = lambda: SimpleNamespace(placements=lambda: [placement], mesh_coords=lambda: coordinates)
 
 
 class Replicate:
@@ -61,7 +62,7 @@ class Replicate:
 
 @pytest.fixture(autouse=True)
 def _several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A TT-NN whose tensors are spread; the emulated device has one chip so far."""
+    """A TT-NN whose tensors are spread."""
 
     def get_device_tensors(tensor: Spread) -> list[Any]:
         return [Spread(part, replicated=True) for part in tensor.parts]
@@ -83,7 +84,7 @@ def test_shards_are_concatenated_and_replicas_given_once() -> None:
 
 def test_replicas_that_differ_are_found() -> None:
     one = torch.rand(1, 4)
-    with pytest.raises(AssertionError, match="device 2 holds other values than device 0"):
+    with pytest.raises(AssertionError, match=r"chip \(0, 2\) holds other values than chip \(0, 0\)"):
         gathered(Spread(one, one, one + 1, replicated=True))
 
 

@@ -20,7 +20,10 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from ttnn.decorators import FastOperation
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -36,6 +39,8 @@ class Semantics:
     takes_call: bool
     refuses: tuple[str, ...] = ()
     """Parameters that would change the values, and that the function does not know."""
+    collective: FastOperation | None = None
+    """The operation itself, if what a chip holds then depends on others: see `emulation.collectives`."""
 
 
 _REGISTERED: dict[str, Semantics] = {}

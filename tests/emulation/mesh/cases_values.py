@@ -1,0 +1,172 @@
+"""What each chip of a mesh holds: mappers, composers, parts, submeshes, reshaped meshes, printing. Run on a T3000."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+import ttnn
+
+from pytest_ttbringup.emulation import EmulationError
+from pytest_ttbringup.emulation.install import _MEMORY
+
+ROWS, COLS = 2, 4
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(3)).bfloat16()
+
+
+def place(values: torch.Tensor, mapper: Any, device: ttnn.MeshDevice) -> ttnn.Tensor:
+    return ttnn.from_torch(values, layout=ttnn.TILE_LAYOUT, device=device, mesh_mapper=mapper)
+
+
+def parts(tensor: ttnn.Tensor) -> list[torch.Tensor]:
+    return [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
+
+
+def held(tensor: ttnn.Tensor) -> int:
+    """How many different torch tensors the chips' parts are."""
+    return len({id(values) for values in _MEMORY.read(tensor).values()})
+
+
+@pytest.mark.parametrize("mapper", [ttnn.ReplicateTensorToMesh, lambda _: None], ids=["replicated", "no mapper"])
+def test_replicas_are_held_once(mesh_device: ttnn.MeshDevice, mapper: Any) -> None:
+    values = random(1, 1, 32, 64)
+    placed = place(values, mapper(mesh_device), mesh_device)
+    assert held(placed) == 1
+    assert all(torch.equal(part, values) for part in parts(placed))
+    assert held(ttnn.add(placed, 1.0)) == 1
+
+
+def test_zero_and_minus_zero_are_not_the_same(mesh_device: ttnn.MeshDevice) -> None:
+    values = torch.zeros(8, 1, 32, 32, dtype=torch.bfloat16)
+    values[3, 0, 7, 7] = -0.0
+    placed = parts(place(values, ttnn.ShardTensorToMesh(mesh_device, dim=0), mesh_device))
+    assert placed[3].signbit().sum() == 1
+    assert not any(part.signbit().any() for part in placed[:3] + placed[4:])
+
+
+def test_shards_along_one_dimension(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 32, 512)
+    placed = place(values, ttnn.ShardTensorToMesh(mesh_device, dim=3), mesh_device)
+    assert all(torch.equal(one, other) for one, other in zip(parts(placed), values.chunk(8, dim=3), strict=True))
+    joined = ttnn.to_torch(placed, mesh_composer=ttnn.ConcatMeshToTensor(mesh_device, dim=3))
+    assert torch.equal(joined, values)
+    wrong = ttnn.to_torch(placed, mesh_composer=ttnn.ConcatMeshToTensor(mesh_device, dim=2))
+    assert wrong.shape == (1, 1, 256, 64)
+
+
+def test_shards_along_two_dimensions(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 64, 512)
+    placed = place(values, ttnn.ShardTensor2dMesh(mesh_device, dims=(2, 3), mesh_shape=(ROWS, COLS)), mesh_device)
+    assert torch.equal(parts(placed)[5], values[:, :, 32:, 128:256])
+    composer = ttnn.ConcatMesh2dToTensor(mesh_device, dims=(2, 3), mesh_shape=(ROWS, COLS))
+    assert torch.equal(ttnn.to_torch(placed, mesh_composer=composer), values)
+    assert torch.equal(ttnn.to_torch(placed.cpu(), mesh_composer=composer), values)
+    turned = ttnn.ConcatMesh2dToTensor(mesh_device, dims=(3, 2), mesh_shape=(ROWS, COLS))
+    assert not torch.equal(ttnn.to_torch(placed, mesh_composer=turned).reshape(values.shape), values)
+
+
+def test_sharded_along_one_axis_and_replicated_along_the_other(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 32, 512)
+    config = ttnn.MeshMapperConfig([ttnn.PlacementReplicate(), ttnn.PlacementShard(3)], ttnn.MeshShape(ROWS, COLS))
+    placed = place(values, ttnn.create_mesh_mapper(mesh_device, config), mesh_device)
+    assert held(placed) == COLS
+    composer = ttnn.create_mesh_composer(mesh_device, ttnn.MeshComposerConfig([0, 3], ttnn.MeshShape(ROWS, COLS)))
+    assert torch.equal(ttnn.to_torch(placed, mesh_composer=composer), torch.cat([values, values]))
+
+
+def test_a_tensor_on_a_corner_of_the_mesh(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 64, 128)
+    config = ttnn.MeshMapperConfig([ttnn.PlacementShard(2), ttnn.PlacementShard(3)], ttnn.MeshShape(2, 2))
+    placed = place(values, ttnn.create_mesh_mapper(mesh_device, config), mesh_device)
+    assert torch.equal(ttnn.to_torch(ttnn.get_device_tensors(placed.cpu())[3]), values[..., 32:, 64:])
+    with pytest.raises(EmulationError, match=re.escape("lies on (0, 0), (0, 1), (1, 0), (1, 1) only, of a 2x4 mesh")):
+        ttnn.add(placed, placed)
+
+
+def test_topology_survives_the_way_to_the_host(mesh_device: ttnn.MeshDevice) -> None:
+    placed = place(random(1, 1, 32, 512), ttnn.ShardTensorToMesh(mesh_device, dim=3), mesh_device)
+    assert str(placed.cpu().tensor_topology().placements()) == str(placed.tensor_topology().placements())
+
+
+def test_distribute_and_aggregate(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 32, 512)
+    host = ttnn.from_torch(values, layout=ttnn.TILE_LAYOUT)
+    placed = ttnn.distribute_tensor(host, ttnn.shard_tensor_to_mesh_mapper(mesh_device, 3), mesh_device)
+    joined = ttnn.aggregate_tensor(placed, ttnn.concat_mesh_to_tensor_composer(mesh_device, 3))
+    assert torch.equal(ttnn.to_torch(joined), values)
+
+
+def test_parts_are_combined_again(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 32, 512)
+    placed = place(values, ttnn.ShardTensorToMesh(mesh_device, dim=3), mesh_device)
+    again = ttnn.combine_device_tensors(tensors=ttnn.get_device_tensors(placed))
+    composer = ttnn.ConcatMeshToTensor(mesh_device, dim=3)
+    assert torch.equal(ttnn.to_torch(again, mesh_composer=composer), values)
+    host = ttnn.from_host_shards(ttnn.get_device_tensors(placed.cpu()), mesh_device.shape)
+    assert torch.equal(ttnn.to_torch(ttnn.to_device(host, mesh_device), mesh_composer=composer), values)
+
+
+def test_a_mesh_tensor_is_not_read_without_a_composer(mesh_device: ttnn.MeshDevice) -> None:
+    placed = place(random(1, 1, 32, 64), ttnn.ReplicateTensorToMesh(mesh_device), mesh_device)
+    with pytest.raises(RuntimeError, match="Supply a mesh composer"):
+        ttnn.to_torch(placed)
+
+
+def test_an_operation_on_one_chip_is_refused_and_does_not_crash(mesh_device: ttnn.MeshDevice) -> None:
+    placed = place(random(1, 1, 32, 512), ttnn.ShardTensorToMesh(mesh_device, dim=3), mesh_device)
+    part = ttnn.get_device_tensors(placed)[6]
+    with pytest.raises(EmulationError, match=re.escape("ttnn.add: an input of shape [1, 1, 32, 64] lies on (1, 2)")):
+        ttnn.add(part, part)
+
+
+def test_submeshes_have_their_own_coordinates(mesh_device: ttnn.MeshDevice) -> None:
+    row = mesh_device.create_submesh(ttnn.MeshShape(1, 4), ttnn.MeshCoordinate(1, 0))
+    values = random(1, 1, 32, 256)
+    placed = place(values, ttnn.ShardTensorToMesh(row, dim=3), row)
+    assert list(_MEMORY.read(placed)) == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    gathered = ttnn.all_gather(placed, dim=3, cluster_axis=1)
+    assert all(torch.equal(part, values) for part in parts(gathered))
+
+
+def test_submeshes_do_not_see_each_other(mesh_device: ttnn.MeshDevice) -> None:
+    columns = mesh_device.create_submeshes(ttnn.MeshShape(2, 1))
+    placed = [place(torch.full((1, 1, 32, 32), float(n)).bfloat16(), None, mesh) for n, mesh in enumerate(columns)]
+    assert len({tensor.buffer_address() for tensor in placed}) == 1
+    for number, tensor in enumerate(placed):
+        assert all((part == number + 1).all() for part in parts(ttnn.add(tensor, 1.0)))
+
+
+def test_a_reshaped_mesh(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 32, 512)
+    mesh_device.reshape(ttnn.MeshShape(1, 8))
+    try:
+        placed = place(values, ttnn.ShardTensorToMesh(mesh_device, dim=3), mesh_device)
+        doubled = ttnn.add(placed, placed)
+        assert list(_MEMORY.read(placed))[5] == (0, 5)
+        gathered = ttnn.all_gather(placed, dim=3, cluster_axis=1)
+        assert torch.equal(parts(gathered)[7], values)
+    finally:
+        mesh_device.reshape(ttnn.MeshShape(ROWS, COLS))
+    joined = ttnn.to_torch(doubled, mesh_composer=ttnn.ConcatMeshToTensor(mesh_device, dim=3))
+    assert torch.equal(joined, 2 * values)
+
+
+def test_printing(mesh_device: ttnn.MeshDevice) -> None:
+    values = torch.arange(8).reshape(8, 1, 1, 1).expand(8, 1, 32, 32).bfloat16()
+    text = repr(place(values, ttnn.ShardTensorToMesh(mesh_device, dim=0), mesh_device))
+    assert " 7.0000" in text
+    assert " 8.0000" not in text
+
+
+def test_in_place_updates_part_what_was_shared(mesh_device: ttnn.MeshDevice) -> None:
+    cache = place(torch.zeros(1, 1, 64, 32).bfloat16(), ttnn.ReplicateTensorToMesh(mesh_device), mesh_device)
+    rows = place(random(8, 1, 32, 32), ttnn.ShardTensorToMesh(mesh_device, dim=0), mesh_device)
+    ttnn.fill_cache(cache, rows, 0)
+    for part, row in zip(parts(cache), parts(rows), strict=True):
+        assert torch.equal(part[:, :, :32], row)
+        assert not part[:, :, 32:].any()
