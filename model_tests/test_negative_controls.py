@@ -1,22 +1,30 @@
 """Each fault that a bring-up makes sooner or later turns its rung red. A rung that let one pass would be worth nothing.
 
-Every control breaks one thing in the TT-NN model and then runs the rung itself, the very test function.
+Every control breaks one thing in the TT-NN model and then runs the rung itself, the very test function. It is judged
+at the rung's own threshold, whatever `--pcc-threshold` the user gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import test_02_decode_modules as modules
 import test_03_decode_layer as layers
+import test_06_full_model as full_model
+import test_08_coherence as coherence
 import torch
 import ttnn
 from ttnn_models.attention import Attention
 from ttnn_models.config import ModelConfig
+from ttnn_models.generator import Generation, Generator
 from ttnn_models.kv_cache import ContiguousKVCache
+from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
+from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rotary_embedding import RotaryEmbedding, RotaryTables
 from ttnn_models.state_dict import StateDict
 from ttnn_models.weights import UNCACHED
@@ -24,6 +32,7 @@ from ttnn_models.weights import UNCACHED
 from pytest_ttbringup.comparison import ComparisonFailure
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.reference.model import BringupModel
+from pytest_ttbringup.stages import stage_of
 
 Break = Callable[[pytest.MonkeyPatch, ModelConfig], None]
 
@@ -110,6 +119,22 @@ def shifted_user(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
     monkeypatch.setattr(MLP, "decode", shifted)
 
 
+def scaled_output(module: type[Any], factor: float, monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """The output is off by a factor, which PCC does not see; 0.96 is what math fidelity LoFi does."""
+    decode = module.decode
+    monkeypatch.setattr(
+        module, "decode", lambda self, *inputs, **named: ttnn.multiply(decode(self, *inputs, **named), factor)
+    )
+
+
+def offset_output(module: type[Any], amount: float, monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+    """A constant is added to the output, which PCC does not see."""
+    decode = module.decode
+    monkeypatch.setattr(
+        module, "decode", lambda self, *inputs, **named: ttnn.add(decode(self, *inputs, **named), amount)
+    )
+
+
 ATTENTION: tuple[Break, ...] = (
     swapped_heads,
     rotary_off_by_one,
@@ -119,6 +144,18 @@ ATTENTION: tuple[Break, ...] = (
     transposed_weight,
 )
 FEED_FORWARD: tuple[Break, ...] = (no_silu, shifted_user)
+
+
+@pytest.fixture
+def as_module(request: pytest.FixtureRequest) -> Compare:
+    """`compare` as the rung of the modules has it."""
+    return Compare(request, rung=stage_of("decode modules"))
+
+
+@pytest.fixture
+def as_layer(request: pytest.FixtureRequest) -> Compare:
+    """`compare` as the rung of the layer has it."""
+    return Compare(request, rung=stage_of("decode layer"))
 
 
 @pytest.fixture(params=[*ATTENTION, *FEED_FORWARD], ids=lambda fault: fault.__name__)
@@ -135,17 +172,56 @@ def test_a_fault_turns_its_module_red(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
-    compare: Compare,
+    as_module: Compare,
 ) -> None:
     if fault in FEED_FORWARD:
-        rung = partial(modules.test_decode_mlp, model, "first", mesh_device, model_config, UNCACHED, compare)
+        rung = partial(modules.test_decode_mlp, model, "first", mesh_device, model_config, UNCACHED, as_module)
     else:
         case = ("first", "mixed", "contiguous")
         rung = partial(
-            modules.test_decode_attention, model, *case, mesh_device, model_config, rotary, UNCACHED, compare
+            modules.test_decode_attention, model, *case, mesh_device, model_config, rotary, UNCACHED, as_module
         )
     with pytest.raises(ComparisonFailure, match=r"PCC -?\d\.\d+ < 0\.999"):
         rung()
+
+
+@pytest.mark.parametrize(
+    ("module", "break_it", "found"),
+    [
+        pytest.param(MLP, partial(scaled_output, MLP, 0.96), "scale 0.96", id="mlp_by_0.96"),
+        pytest.param(Attention, partial(scaled_output, Attention, 0.96), "scale 0.9[56]", id="attention_by_0.96"),
+        pytest.param(RMSNorm, partial(scaled_output, RMSNorm, 1.05), "scale 1.05", id="norm_by_1.05"),
+        pytest.param(LMHead, partial(scaled_output, LMHead, 2.0), "scale 2.0", id="lm_head_by_2"),
+        pytest.param(LMHead, partial(offset_output, LMHead, 5.0), "offset [45]", id="lm_head_plus_5"),
+    ],
+)
+def test_a_scale_or_an_offset_turns_its_module_red(
+    model: BringupModel,
+    module: type[Any],
+    break_it: Break,
+    found: str,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    as_module: Compare,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rungs: dict[type[Any], Callable[[], None]] = {
+        MLP: partial(modules.test_decode_mlp, model, "first", mesh_device, model_config, UNCACHED, as_module),
+        RMSNorm: partial(
+            modules.test_decode_rms_norm, model, "first", "input_layernorm", mesh_device, model_config, as_module
+        ),
+        LMHead: partial(modules.test_decode_lm_head, model, mesh_device, model_config, UNCACHED, as_module),
+        Attention: partial(
+            modules.test_decode_attention,
+            model,
+            *("first", "mixed", "contiguous"),
+            *(mesh_device, model_config, rotary, UNCACHED, as_module),
+        ),
+    }
+    break_it(monkeypatch, model_config)
+    with pytest.raises(ComparisonFailure, match=found):
+        rungs[module]()
 
 
 @pytest.mark.usefixtures("fault")
@@ -154,10 +230,42 @@ def test_a_fault_turns_its_layer_red(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
-    compare: Compare,
+    as_layer: Compare,
 ) -> None:
     with pytest.raises(ComparisonFailure, match="decode_layer"):
-        layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, compare)
+        layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, as_layer)
+
+
+class _Spoilt:
+    """A generator whose texts go wrong behind the first token."""
+
+    def __init__(self, generator: Generator, spoil: Callable[[Sequence[int]], Sequence[int]]) -> None:
+        self._generator = generator
+        self._spoil = spoil
+
+    def generate(self, *prompts: Any, **how: Any) -> list[Generation]:
+        """As Generator.generate, spoilt."""
+        written = self._generator.generate(*prompts, **how)
+        return [replace(user, tokens=(user.tokens[0], *self._spoil(user.tokens[1:]))) for user in written]
+
+
+def test_a_fault_behind_the_first_token_turns_the_text_red(
+    model: BringupModel,
+    generator: Generator,
+    model_config: ModelConfig,
+    compare: Compare,
+    progress: Callable[[str], None],
+) -> None:
+    spoilt: Any = _Spoilt(generator, lambda tokens: [(token + 1) % model_config.vocab_size for token in tokens])
+    with pytest.raises(AssertionError, match="of the tokens are"):
+        full_model.test_full_model(model, spoilt, compare, progress)
+
+
+def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
+    assert coherence.looping([1, 2] * 24) > 0.95
+    assert coherence.looping([7] * 48) > 0.95
+    assert coherence.looping(list(range(48))) == 0.0
+    assert coherence.looping([3, 4, 3]) <= coherence.LOOPING, "too short for a loop"
 
 
 def test_without_a_fault_the_rungs_are_green(
@@ -165,14 +273,17 @@ def test_without_a_fault_the_rungs_are_green(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
-    compare: Compare,
+    as_module: Compare,
+    as_layer: Compare,
 ) -> None:
     """The controls above fail for their fault and not for the way they run."""
-    modules.test_decode_mlp(model, "first", mesh_device, model_config, UNCACHED, compare)
+    modules.test_decode_mlp(model, "first", mesh_device, model_config, UNCACHED, as_module)
+    modules.test_decode_rms_norm(model, "first", "input_layernorm", mesh_device, model_config, as_module)
+    modules.test_decode_lm_head(model, mesh_device, model_config, UNCACHED, as_module)
     modules.test_decode_attention(
-        model, "first", "mixed", "contiguous", mesh_device, model_config, rotary, UNCACHED, compare
+        model, "first", "mixed", "contiguous", mesh_device, model_config, rotary, UNCACHED, as_module
     )
-    layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, compare)
+    layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, as_layer)
 
 
 def _with_weights(

@@ -33,7 +33,8 @@ TARGET = Option(
     "TTBRINGUP_TARGET",
     "tt_target",
     "TARGET",
-    f"what executes TT-NN: {', '.join(TARGET_NAMES)} (default: silicon where a Tenstorrent device is, else emulated)",
+    f"what executes TT-NN: {', '.join(TARGET_NAMES)} "
+    "(default: simulator where TT_METAL_SIMULATOR is set, silicon where a Tenstorrent device is, else emulated)",
 )
 SYSTEM = Option(
     "--tt-system",

@@ -167,13 +167,20 @@ def _pcc_threshold(value: Given) -> float:
 def _models(value: Given) -> tuple[str, ...]:
     from pytest_ttbringup.reference import catalog
 
-    names = _items(value)
-    try:
-        for name in names:
-            catalog.resolve(name)
-    except BringupError as error:
-        value.refuse(str(error))
-    return tuple(dict.fromkeys(names))
+    models = tuple(dict.fromkeys(_items(value)))
+    called: dict[str, str] = {}
+    for model in models:
+        try:
+            name = catalog.resolve(model).name
+        except BringupError as error:
+            value.refuse(str(error))
+        if name in called:
+            value.refuse(
+                f"{called[name]} and {model} would both be called {name!r} in test ids and on the board.",
+                "Rename one of them, or run one after the other.",
+            )
+        called[name] = model
+    return models
 
 
 def _layers(value: Given, models: Sequence[str]) -> Layers:

@@ -1,4 +1,4 @@
-"""The `stage` marker: which rung of the ladder a test climbs, and that it climbs it by comparing something."""
+"""The `stage` marker: which rung of the ladder a test climbs, and that it climbs it by a comparison that agrees."""
 
 from __future__ import annotations
 
@@ -79,15 +79,21 @@ def model_of(item: pytest.Item) -> str:
 
 
 def require_evidence(item: pytest.Item) -> None:
-    """Fail a stage test that ended well without having compared anything.
+    """Fail a stage test that ended well though nothing it compared agreed.
 
     Raises:
-        pytest.fail.Exception: it left no comparison, token accuracy or check.
+        pytest.fail.Exception: it left no comparison, token accuracy or check that passed.
     """
     stage = marked_stage(item)
-    if stage is not None and not any(records(item.user_properties, *EVIDENCE)):
+    if stage is None:
+        return
+    evidence = [record["passed"] for record in records(item.user_properties, *EVIDENCE)]
+    if not any(evidence):
+        found = (
+            "nothing it compared agreed" if evidence else "it compared nothing, so it passes whatever the model does"
+        )
         pytest.fail(
-            f"this test of stage {stage.number} {stage.name!r} compared nothing, so it passes whatever the model does. "
+            f"this test of stage {stage.number} {stage.name!r} passed, but {found}. "
             "Use the fixture compare (or compare.check, or teacher_forcing), or take its stage marker away.",
             pytrace=False,
         )

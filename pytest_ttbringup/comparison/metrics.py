@@ -46,6 +46,11 @@ class Moments:
         return self.mean_actual - self.scale * self.mean_expected
 
     @property
+    def offset_error(self) -> float:
+        """|offset| in units of the root mean square of the expected values; nan if they are all zeros."""
+        return abs(self.offset) / self.expected_rms if self.expected_rms > 0 else math.nan
+
+    @property
     def expected_rms(self) -> float:
         """Root mean square of the expected values."""
         return math.sqrt(self.expected_squares / self.elements + self.mean_expected**2) if self.elements else math.nan
@@ -58,7 +63,8 @@ class Errors:
     max_abs: greatest |actual - expected|; max_abs_at: its flat index in C order.
     max_rel: greatest |actual - expected| / |expected| over the elements with expected != 0.
     relative_l2: ||actual - expected|| / ||expected|| (inf when only expected is all zeros).
-    beyond: number of elements with |actual - expected| > atol + rtol * |expected|.
+    beyond: number of elements with |actual - expected| > atol + rtol * |expected|; furthest_at: the flat index of the
+    element with the greatest |actual - expected| - atol - rtol * |expected|.
     """
 
     elements: int
@@ -67,6 +73,7 @@ class Errors:
     max_rel: float
     relative_l2: float
     beyond: int
+    furthest_at: int
 
     @property
     def share_beyond(self) -> float:
@@ -136,7 +143,8 @@ def moments(actual: Operand, expected: Operand) -> Moments:
 def element_errors(actual: Operand, expected: Operand, rtol: float, atol: float) -> Errors:
     """Do what errors() does for two operands of one shape with finite values."""
     squares = reference_squares = max_abs = max_rel = 0.0
-    max_abs_at = beyond = done = 0
+    max_abs_at = beyond = furthest_at = done = 0
+    furthest = -math.inf
     x_buffer, y_buffer, ratio_buffer = (block_buffer(actual.shape) for _ in range(3))
     for index in block_indices(actual.shape) if actual.size else ():
         difference, allowed = actual.read(index, x_buffer), expected.read(index, y_buffer)
@@ -155,10 +163,14 @@ def element_errors(actual: Operand, expected: Operand, rtol: float, atol: float)
         max_rel = max(max_rel, float(ratio.max()))
         allowed *= rtol
         allowed += atol
-        beyond += int(np.count_nonzero(difference > allowed))
+        difference -= allowed
+        beyond += int(np.count_nonzero(difference > 0))
+        excess = int(difference.argmax())
+        if difference[excess] > furthest:
+            furthest, furthest_at = float(difference[excess]), done + excess
         done += difference.size
     relative_l2 = math.sqrt(squares / reference_squares) if reference_squares > 0 else math.inf if squares else 0.0
-    return Errors(actual.size, max_abs, max_abs_at, max_rel, relative_l2, beyond)
+    return Errors(actual.size, max_abs, max_abs_at, max_rel, relative_l2, beyond, furthest_at)
 
 
 def _pivot(operand: Operand, buffer: Float64) -> float:

@@ -44,6 +44,7 @@ def compare_tensors(
     rtol: float | None = None,
     atol: float | None = None,
     max_scale_error: float | None = None,
+    max_offset_error: float | None = None,
     axes: Sequence[str | None] | None = None,
     dtype: str | None = None,
 ) -> Comparison:
@@ -51,8 +52,12 @@ def compare_tensors(
 
     actual, expected: torch, NumPy or TT-NN tensors, or tuples, lists or dicts of them. Checked in this order:
     structure, shape, kind of dtype (float, integer, bool), elements present, NaN and inf, constant output or reference,
-    PCC, then, if given, max_scale_error (|scale - 1| of the fit actual = scale * expected + offset, which PCC can not
-    see) and |difference| <= atol + rtol * |expected|. An undefined PCC fails.
+    PCC, then, if given, max_scale_error and max_offset_error (|scale - 1|, and |offset| in units of the root mean
+    square of expected, of the fit actual = scale * expected + offset, which PCC can not see) and
+    |difference| <= atol + rtol * |expected|. An undefined PCC fails.
+
+    Integers and bools are names (tokens, indices, masks), which are right or wrong: on both sides, they must be equal,
+    whatever the PCC, unless rtol or atol is given.
 
     axes names the dimensions ("user", "head", "position", "dim" or any other word, None for no name; "head=9 dim"
     splits a fused dimension), so that a failure says where. The analysis behind that runs on failure only.
@@ -64,7 +69,12 @@ def compare_tensors(
     tensor.
     """
     criteria = Criteria(
-        pcc_threshold=pcc_threshold, rtol=rtol, atol=atol, max_scale_error=max_scale_error, output_dtype=dtype
+        pcc_threshold=pcc_threshold,
+        rtol=rtol,
+        atol=atol,
+        max_scale_error=max_scale_error,
+        max_offset_error=max_offset_error,
+        output_dtype=dtype,
     )
     return compare(actual, expected, criteria, name=name, axes=axes)
 
@@ -78,6 +88,11 @@ def compare(
     axes: Sequence[str | None] | None = None,
 ) -> Comparison:
     """Compare as compare_tensors() does, with any criteria."""
+    if actual is None and expected is None:
+        result = Comparison(name, "", "", pcc_threshold=criteria.pcc_threshold)
+        hint = "does each function return its result?"
+        result = replace(result, hint=hint, details=_lines(hint))
+        return _concluded(result, "empty", "nothing to compare: output and reference are both None")
     if _is_structure(actual) or _is_structure(expected):
         return _compare_members(actual, expected, criteria, name, axes)
     a, e = as_operand(actual), as_operand(expected)
@@ -93,7 +108,8 @@ def compare(
         return _concluded(result, "dtype", f"dtype {a.dtype} ({a.kind}) instead of {e.dtype} ({e.kind})")
     if a.size == 0:
         return _concluded(result, "empty", "nothing to compare: no elements")
-    if criteria.equal:
+    exact = a.kind != "float" and criteria.pcc_threshold is not None and not criteria.checks_tolerance
+    if criteria.equal or exact:
         return _compare_equal(a, e, criteria, result, named)
     return _compare_values(a, e, criteria, result, named)
 
@@ -175,6 +191,7 @@ def _with_figures(result: Comparison, measured: Measured) -> Comparison:
         pcc=overall.pcc,
         scale=overall.scale,
         offset=overall.offset,
+        offset_error=overall.offset_error,
         errors=measured.errors,
         tolerance=measured.tolerance,
     )
@@ -212,6 +229,9 @@ def _first_failure(result: Comparison, criteria: Criteria, beyond: int) -> tuple
         return "pcc", f"PCC {pcc_text(result.pcc, threshold)} < {threshold}"
     if criteria.max_scale_error is not None and not abs(result.scale - 1) <= criteria.max_scale_error:
         return "scale", f"scale {result.scale:.4f} is off by more than {criteria.max_scale_error}"
+    if criteria.max_offset_error is not None and not result.offset_error <= criteria.max_offset_error:
+        share = f"{number(result.offset_error)} of the reference's RMS"
+        return "offset", f"offset {number(result.offset)} is {share}, more than {criteria.max_offset_error}"
     if criteria.checks_tolerance and beyond:
         return "tolerance", f"{beyond} of {elements} elements beyond tolerance"
     if ulp is not None and criteria.max_ulp is not None and not ulp <= criteria.max_ulp:
@@ -238,7 +258,9 @@ def _explained(result: Comparison, measured: Measured) -> Comparison:
     ]
     hint = difference_hint(a, e, axes, measured.overall, wrong) if a.kind == "float" else ""
     note = sensible_threshold_note(threshold) if threshold is not None and strict else ""
-    where = ", ".join(few) or axes.where(measured.errors.max_abs_at)
+    where = ", ".join(few) or axes.where(
+        measured.errors.furthest_at if measured.errors.beyond else measured.errors.max_abs_at
+    )
     lines = difference_lines(measured, slices, floor)
     return replace(result, where=where, hint=hint, details=_lines(*lines, hint, note))
 

@@ -22,6 +22,8 @@ class Criteria:
     """What a comparison must meet; None leaves a check out.
 
     within_default_tolerance: check the formats' tolerance when neither rtol nor atol is given.
+    max_scale_error, max_offset_error: of the fit actual = scale * expected + offset, which PCC can not see: the most
+    that |scale - 1|, and |offset| in units of the root mean square of expected, may be.
     equal: ask for equal values and leave out all other checks of values.
     output_dtype: the output's number format where the tensor itself does not tell it.
 
@@ -33,6 +35,7 @@ class Criteria:
     atol: float | None = None
     within_default_tolerance: bool = False
     max_scale_error: float | None = None
+    max_offset_error: float | None = None
     max_ulp: float | None = None
     ulp_dtype: str = "bfloat16"
     equal: bool = False
@@ -45,7 +48,7 @@ class Criteria:
             raise BringupError(
                 f"A PCC threshold must be a number from 0 to 1; got {threshold!r}. 0.999 suits a module."
             )
-        for name in ("rtol", "atol", "max_scale_error", "max_ulp"):
+        for name in ("rtol", "atol", "max_scale_error", "max_offset_error", "max_ulp"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 <= value < math.inf):
                 raise BringupError(f"{name} must be a number, 0 or greater; got {value!r}.")
@@ -70,8 +73,9 @@ class Comparison:
     """The result of a comparison.
 
     reason: the first check that failed, "" if none: "structure", "shape", "dtype", "empty", "nonfinite", "constant",
-    "pcc", "scale", "tolerance", "ulp" or "unequal".
-    pcc, scale, offset: nan where undefined. errors, tolerance: None unless both tensors are finite and of one shape.
+    "pcc", "scale", "offset", "tolerance", "ulp" or "unequal".
+    pcc, scale, offset: nan where undefined. offset_error: |offset| in units of the root mean square of the reference.
+    errors, tolerance: None unless both tensors are finite and of one shape.
     where: the place of the difference in a few words. hint: the pattern recognised, as a sentence.
     details: the lines that follow the headline of message(). parts: the comparisons of the members of a tuple, list or
     dict; the other fields are then those of the first member that failed, or of the one with the least PCC.
@@ -88,6 +92,7 @@ class Comparison:
     pcc_threshold: float | None = None
     scale: float = math.nan
     offset: float = math.nan
+    offset_error: float = math.nan
     errors: Errors | None = None
     tolerance: Tolerance | None = None
     ulp: float | None = None
@@ -121,6 +126,7 @@ class Comparison:
             "threshold": self.pcc_threshold,
             "scale": finite_or_none(self.scale),
             "offset": finite_or_none(self.offset),
+            "offset_error": finite_or_none(self.offset_error),
             "relative_l2": finite_or_none(found.relative_l2) if found else None,
             "max_abs": finite_or_none(found.max_abs) if found else None,
             "max_rel": finite_or_none(found.max_rel) if found else None,

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from pytest_ttbringup.reporting.standing import Result, Row, Rung
-from pytest_ttbringup.stages import Stage
+from pytest_ttbringup.stages import STAGES, Stage
 
 _GAP = "  "
 
@@ -27,29 +27,54 @@ def board_lines(rows: Sequence[Row], width: int) -> list[str]:
     return _long(rows)
 
 
-def next_line(rows: Sequence[Row], *, arguments: Sequence[str], model_arguments: Mapping[str, str]) -> str:
-    """What to run next: the first red rung, else the lowest not run above those that ran, else the lowest not run.
+def next_line(
+    rows: Sequence[Row],
+    *,
+    arguments: Sequence[str],
+    model_arguments: Mapping[str, str],
+    beside: Mapping[int, Sequence[str]] | None = None,
+) -> str:
+    """What to run next.
+
+    The first red rung; else the lowest above the highest climbed, else the lowest, that is not climbed: a rung is when
+    all its tests ran and passed. When all on the board are, the next stage of the ladder that was not collected.
 
     Args:
         rows: the board.
         arguments: options of this run to repeat.
         model_arguments: for each model on the board the option that chooses it; none for pytest's default.
+        beside: stages that have tests but were not collected, each with the arguments that collect it.
     """
     for row in rows:
         for rung in row.rungs.values():
             if failures := rung.failures():
                 return _command([*arguments, "-k", failures[0].test], model_arguments.get(row.model))
     for row in rows:
-        if stage := _next_stage(row):
-            return _command([*arguments, "-k", stage.select], model_arguments.get(row.model)) + f"    # {stage.name}"
-    return "next: every rung here is green"
+        if waiting := _next_rung(row):
+            why = f" ({', '.join(waiting.left_out())})" if waiting.results else ""
+            command = _command([*arguments, "-k", waiting.stage.select], model_arguments.get(row.model))
+            return f"{command}    # {waiting.stage.name}{why}"
+    return _beyond(rows[0], beside or {}, model_arguments)
 
 
-def _next_stage(row: Row) -> Stage | None:
-    reached = max((number for number, rung in row.rungs.items() if rung.outcome() == "passed"), default=-1)
-    waiting = [rung.stage for rung in row.rungs.values() if rung.outcome() == "not run"]
-    above = [stage for stage in waiting if stage.number > reached]
+def _next_rung(row: Row) -> Rung | None:
+    reached = max((number for number, rung in row.rungs.items() if rung.climbed()), default=-1)
+    waiting = [rung for rung in row.rungs.values() if not rung.climbed()]
+    above = [rung for rung in waiting if rung.stage.number > reached]
     return next(iter(above or waiting), None)
+
+
+def _beyond(row: Row, beside: Mapping[int, Sequence[str]], model_arguments: Mapping[str, str]) -> str:
+    """What follows when every rung on the board is climbed."""
+    green = "next: every rung here is green"
+    reached = max(row.rungs)
+    missing = [stage for stage in STAGES if stage.number not in row.rungs]
+    ahead = [stage for stage in missing if stage.number > reached]
+    for stage in [*ahead, *missing]:
+        if stage.number in beside:
+            command = _command([*beside[stage.number], "-k", stage.select], model_arguments.get(row.model))
+            return f"{command}    # {stage.name}"
+    return f"{green}; stage {ahead[0].number}, {ahead[0].name}, has no tests here" if ahead else green
 
 
 def _command(arguments: Sequence[str], model_argument: str | None) -> str:
@@ -88,30 +113,34 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def cell(rung: Rung, *, brief: bool = False) -> str:
-    """A rung in a few words: `-` (not run), `skip`, `ok 0.99991 (mlp first)`, `ok 98.4/100`, `FAIL decode_mlp 0.982`.
+    """A rung in a few words: `-` (not run), `skip`, `xfail`, `ok 0.99991 (mlp first)`, `ok 98.4/100 KL 0.006`, `FAIL
+    decode_mlp 0.982`.
 
-    `brief` leaves out where the worst PCC was. A rung of which only some tests ran says how many, as in `ok 3/42`.
+    `brief` leaves out where the worst PCC was, and the KL divergence. A rung of which only some tests ran says how
+    many, as in `ok 3/42`, and one with skipped tests counts them, as in `ok 0.99991 (4 skipped)`.
     """
     outcome = rung.outcome()
     if outcome == "not run":
         return "-"
-    if outcome == "skipped":
-        return "skip"
+    if outcome in ("skipped", "xfailed"):
+        return outcome.removesuffix("ped").removesuffix("ed")
     if failures := rung.failures():
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         name = failures[0].test if brief else failures[0].label
         return " ".join(filter(None, ["FAIL", name, _pcc(failures[0].pcc)])) + more
-    words = ["ok"]
+    words, remarks = ["ok"], [it for it in rung.left_out() if not it.endswith("not run")]
     if rung.planned > len(rung.results):
         words.append(f"{len(rung.results)}/{rung.planned}")
     if tokens := rung.worst_tokens():
         words.append("/".join(f"{math.floor(share * 1000) / 10:g}" for share in tokens))
+        if (kl := rung.worst_kl()) is not None and not brief:
+            words.append(f"KL {kl:.3f}")
     elif worst := rung.worst():
         words.append(_pcc(worst.pcc))
         where = _where(worst, rung)
         if where and not brief:
-            words.append(f"({where})")
-    return " ".join(words)
+            remarks.insert(0, where)
+    return " ".join([*words, f"({', '.join(remarks)})"] if remarks else words)
 
 
 def _where(worst: Result, rung: Rung) -> str:

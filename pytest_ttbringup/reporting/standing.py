@@ -23,6 +23,7 @@ class Result:
     seconds: float
     pcc: float | None
     tokens: tuple[float, float] | None
+    kl: float | None = None
 
     @property
     def label(self) -> str:
@@ -39,9 +40,22 @@ class Rung:
     results: list[Result] = field(default_factory=list)
 
     def outcome(self) -> str:
-        """`failed` if any test failed, `passed` if any passed, `skipped` if all were skipped, else `not run`."""
+        """The first of `failed`, `passed`, `xfailed` and `skipped` that any test has; `not run` when none ran."""
         outcomes = {result.outcome for result in self.results}
-        return next((it for it in ("failed", "passed", "skipped") if it in outcomes), "not run")
+        return next((it for it in ("failed", "passed", "xfailed", "skipped") if it in outcomes), "not run")
+
+    def left_out(self) -> list[str]:
+        """What of the rung says nothing about the model, for instance `4 skipped` and `1 of 6 not run`."""
+        counts = [f"{number} {it}" for it in ("skipped", "xfailed") if (number := self._count(it))]
+        missing = self.planned - len(self.results)
+        return [*counts, f"{missing} of {self.planned} not run"] if missing > 0 else counts
+
+    def climbed(self) -> bool:
+        """Whether all its tests ran and passed."""
+        return self.outcome() == "passed" and not self.failures() and not self.left_out()
+
+    def _count(self, outcome: str) -> int:
+        return sum(result.outcome == outcome for result in self.results)
 
     @property
     def seconds(self) -> float:
@@ -61,6 +75,10 @@ class Rung:
         """The least top-1 and top-5 token accuracy, as shares; None when no test measured them."""
         measured = [result.tokens for result in self.results if result.tokens]
         return (min(top1 for top1, _ in measured), min(top5 for _, top5 in measured)) if measured else None
+
+    def worst_kl(self) -> float | None:
+        """The greatest KL divergence in nats; None when no test measured one."""
+        return max((result.kl for result in self.results if result.kl is not None), default=None)
 
 
 @dataclass
@@ -145,6 +163,7 @@ def _result(stage: dict[str, Any], phases: list[Any]) -> Result:
         seconds=sum(float(report.duration) for report in phases),
         pcc=min((float(it["pcc"]) for it in comparisons if it.get("pcc") is not None), default=None),
         tokens=(min(float(it["top1"]) for it in tokens), min(float(it["top5"]) for it in tokens)) if tokens else None,
+        kl=max((float(it["kl"]) for it in tokens if it.get("kl") is not None), default=None),
     )
 
 
@@ -152,4 +171,6 @@ def _outcome(phases: list[Any]) -> str:
     outcomes = {report.outcome for report in phases}
     if "failed" in outcomes:
         return "failed"
-    return "skipped" if "skipped" in outcomes else "passed"
+    if "skipped" in outcomes:
+        return "xfailed" if any(hasattr(report, "wasxfail") for report in phases) else "skipped"
+    return "passed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,9 +13,11 @@ from pytest_ttbringup.option_table import DEFAULT_MODEL, MODEL, OPTIONS
 from pytest_ttbringup.options import settings_of
 from pytest_ttbringup.reporting.board import board_lines, next_line
 from pytest_ttbringup.reporting.memory import memory_lines
+from pytest_ttbringup.reporting.records import records
 from pytest_ttbringup.reporting.standing import Planned, standing
 from pytest_ttbringup.reporting.texts import text_lines
 from pytest_ttbringup.stage_marker import marked_stage, model_of
+from pytest_ttbringup.stages import STAGES
 
 _PLANNED = pytest.StashKey[Planned]()
 _WORKER_KEY = "ttbringup_planned"
@@ -50,16 +53,41 @@ def write_board(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
     for line in text_lines(reports, terminalreporter._tw.fullwidth):
         terminalreporter.write_line(line)
-    advice = next_line(rows, arguments=_repeated(config), model_arguments=_model_arguments(config))
+    advice = next_line(
+        rows,
+        arguments=[*_paths(config), *_given(config)],
+        model_arguments=_model_arguments(config),
+        beside=_beside(config, reports),
+    )
     terminalreporter.write_line(advice, bold=True)
 
 
-def _repeated(config: pytest.Config) -> list[str]:
-    """The paths and the plugin's options of this command line, so that the next run is of the same kind."""
+def _paths(config: pytest.Config) -> list[str]:
+    """The paths of this command line, so that the next run is of the same tests."""
     from_line = config.args_source is pytest.Config.ArgsSource.ARGS
-    paths = [path for path in config.args if "::" not in path] if from_line else []
+    return [path for path in config.args if "::" not in path] if from_line else []
+
+
+def _given(config: pytest.Config) -> list[str]:
+    """The plugin's options of this command line, so that the next run is of the same kind."""
     given = ((option.flag, config.getoption(option.flag)) for option in OPTIONS if option is not MODEL)
-    return [*paths, *(f"{flag}={value}" for flag, value in given if value is not None)]
+    return [f"{flag}={value}" for flag, value in given if value is not None]
+
+
+def _beside(config: pytest.Config, reports: Iterable[Any]) -> dict[int, list[str]]:
+    """The stages of which a file `test_NN_*.py` lies beside that of a stage test that ran, and what collects it."""
+    ran = {report.nodeid.partition("::")[0] for report in reports if any(records(_properties(report), "stage"))}
+    folders = sorted({(config.rootpath / file).parent for file in ran})
+    start = config.invocation_params.dir
+    found: dict[int, list[str]] = {}
+    for stage in STAGES:
+        for file in (file for folder in folders for file in sorted(folder.glob(f"{stage.select}_*.py"))):
+            found.setdefault(stage.number, [os.path.relpath(file, start), *_given(config)])
+    return found
+
+
+def _properties(report: Any) -> list[Any]:
+    return getattr(report, "user_properties", None) or []
 
 
 def _model_arguments(config: pytest.Config) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.targets import emulated, silicon, simulator
@@ -29,6 +30,8 @@ def target_for(settings: Settings) -> Target:
 
 def default_target() -> tuple[str, str]:
     """The target when nobody names one, and why, as the report header says it."""
+    if os.environ.get("TT_METAL_SIMULATOR"):
+        return simulator.NAME, "TT_METAL_SIMULATOR is set"
     devices = silicon.devices_present()
     if not devices:
         return emulated.NAME, "no Tenstorrent device found"

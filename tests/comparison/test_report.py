@@ -155,7 +155,7 @@ def test_a_failure_says_where(output, expected):
     assert text[0].startswith("PCC 0.55")
     assert "< 0.999   mlp   [4, 5, 40, 16] float64 against float64" in text[0]
     assert text[1].startswith(f"  beyond tolerance   {result.errors.beyond} of 12800 elements (")
-    assert text[2].startswith("  greatest           |difference| ")
+    assert text[2].startswith("  furthest beyond    |difference| ")
     assert " at user 2, head " in text[2]
     assert "; allowed " in text[2]
     assert text[3].startswith("  by user            3 of 4 at 0.99999 or better; user 2: 0.3")
@@ -269,3 +269,47 @@ def test_record_has_the_figures(output, expected):
     assert record["max_abs"] > 0
     assert (record["shape"], record["elements"]) == ([4, 5, 40, 16], 12800)
     assert (record["dtype"], record["reference_dtype"]) == ("bfloat16", "float32")
+
+
+def test_scale_and_offset_that_pcc_does_not_see_have_limits(output, expected):
+    limits = {"max_scale_error": 0.02, "max_offset_error": 0.02}
+    assert compare(output, expected, **limits).passed
+    for factor in (0.96, 1.05, 2.0):
+        assert compare(output * factor, expected).passed
+        assert compare(output * factor, expected, **limits).reason == "scale"
+    assert compare(output + 0.05, expected).passed
+    result = compare(output + 0.05, expected, **limits)
+    assert result.reason == "offset"
+    assert result.message().startswith("offset 0.05")
+    assert result.record()["offset_error"] == pytest.approx(0.05, rel=0.1)
+    assert compare(1000 * output + 5, 1000 * expected, **limits).passed, "the offset counts against the reference's RMS"
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool])
+def test_integers_and_bools_must_be_equal(random, dtype):
+    expected = (random.integers(0, 2, 4096) if dtype is bool else random.integers(0, 200, 4096)).astype(dtype)
+    assert compare(expected.copy(), expected, max_scale_error=0.02).passed
+    wrong = expected.copy()
+    wrong[17] = not wrong[17] if dtype is bool else wrong[17] + 1
+    result = compare(wrong, expected, axes=["user"])
+    assert (result.reason, result.where) == ("unequal", "user 17")
+    off_by_one = compare(np.arange(64) + 1, np.arange(64))
+    assert off_by_one.reason == "unequal"
+    assert compare(np.arange(64) + 1, np.arange(64), atol=1).passed, "a tolerance may still be asked for"
+
+
+def test_the_element_shown_is_one_beyond_tolerance():
+    expected = np.linspace(1, 100, 1000)
+    actual = expected.copy()
+    actual[-1] += 1.0  # the greatest difference, within 2 %
+    actual[0] += 0.5  # smaller, and beyond it
+    result = compare(actual, expected, rtol=0.02)
+    line = next(line for line in result.details if "|difference|" in line)
+    assert line.startswith("furthest beyond    |difference| 0.5 at [0]; allowed 0.02")
+    assert result.where == "[0]"
+
+
+def test_none_against_none_is_told_plainly():
+    result = compare(None, None)
+    assert result.reason == "empty"
+    assert result.message().startswith("nothing to compare: output and reference are both None")

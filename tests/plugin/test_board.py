@@ -121,6 +121,22 @@ def test_skipped_and_partly_run_rungs_say_so() -> None:
     assert shown == "ok 1/6 0.99990"
 
 
+def test_skipped_and_xfailed_tests_of_a_green_rung_are_counted() -> None:
+    groups = [reports(3, "decode_layer", pcc(0.9999), case="a")]
+    groups += [reports(3, "decode_layer", case=str(number), outcome="skipped") for number in range(4)]
+    assert cell_of(*groups) == "ok 0.99990 (a, 4 skipped)"
+    groups[1][1].wasxfail = "for a reason"
+    assert cell_of(*groups) == "ok 0.99990 (a, 3 skipped, 1 xfailed)"
+    assert cell_of(groups[1]) == "xfail"
+    assert cell_of(groups[2]) == "skip"
+
+
+def test_the_kl_divergence_is_shown_where_it_fits() -> None:
+    group = reports(3, "decode_layer", tokens(0.984, 1.0) | {"kl": 0.0064})
+    assert cell_of(group) == "ok 98.4/100 KL 0.006"
+    assert cell_of(group, width=45) == "ok 98.4/100"
+
+
 def test_the_time_of_all_phases_is_summed() -> None:
     assert board_lines(rows(reports(3, "decode_layer", seconds=30)), 80)[1].endswith("  1 min 30 s")
 
@@ -168,14 +184,42 @@ def test_else_the_next_rung_above() -> None:
     assert advice(reports(1, "baseline"), planned=LADDER) == "next: pytest -k test_02    # decode modules"
     assert advice(reports(4, "decode_stack"), planned=LADDER) == "next: pytest -k test_00    # demo"
     skipped = reports(2, "decode_mlp", outcome="skipped")
-    assert advice(reports(1, "baseline"), skipped, planned=LADDER) == "next: pytest -k test_03    # decode layer"
-
-
-def test_else_nothing() -> None:
     assert (
-        advice(*(reports(stage, f"rung_{stage}") for stage in range(5)), planned=LADDER)
-        == "next: every rung here is green"
+        advice(reports(1, "baseline"), skipped, planned=LADDER)
+        == "next: pytest -k test_02    # decode modules (1 skipped)"
     )
+
+
+def test_a_rung_with_skipped_xfailed_or_missing_tests_is_not_climbed() -> None:
+    green = [reports(stage, f"rung_{stage}") for stage in range(4)]
+    planned = {**LADDER, (4, "tiny-llama"): 3}
+    one = reports(4, "decode_stack", case="a")
+    assert advice(*green, one, planned=planned) == "next: pytest -k test_04    # decode stack (2 of 3 not run)"
+    others = [reports(4, "decode_stack", case=case, outcome="skipped") for case in ("b", "c")]
+    others[1][1].wasxfail = ""
+    assert (
+        advice(*green, one, *others, planned=planned)
+        == "next: pytest -k test_04    # decode stack (1 skipped, 1 xfailed)"
+    )
+    assert "every rung" not in advice(*green, *others)
+
+
+def test_else_the_next_stage_of_the_ladder() -> None:
+    green = [reports(stage, f"rung_{stage}") for stage in range(5)]
+    assert (
+        advice(*green, planned=LADDER)
+        == "next: every rung here is green; stage 5, prefill by decode, has no tests here"
+    )
+    beside = {4: ["x/test_04_a.py"], 6: ["x/test_06_b.py", "--tt-layers=all"]}
+    line = next_line(rows(*green, planned=LADDER), arguments=[], model_arguments={}, beside=beside)
+    assert line == "next: pytest x/test_06_b.py --tt-layers=all -k test_06    # full model"
+    assert advice(*(reports(stage, f"rung_{stage}") for stage in range(14))) == "next: every rung here is green"
+
+
+def test_running_one_file_names_the_next(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(**LADDER_FILES)
+    result = run("test_00_demo.py")
+    result.stdout.fnmatch_lines(["next: pytest test_02_decode_modules.py --tt-cache=* -k test_02    # decode modules"])
 
 
 LADDER_FILES = {
@@ -231,7 +275,7 @@ def test_a_run_ends_with_the_board(run: Run, pytester: pytest.Pytester, monkeypa
             "*- bring-up board -*",
             "model       target    demo        modules                layer  time",
             "tiny-llama  emulated  ok 1.00000  ok 2/3 0.99* (last)  -      * s",
-            "next: pytest --pcc-threshold=0.9 --tt-layers=0,3 --tt-cache=* -k test_03    # decode layer",
+            "next: pytest --pcc-threshold=0.9 --tt-layers=0,3 --tt-cache=* -k test_02    # decode modules (1 of 3 not run)",
         ]
     )
     assert result.stdout.str().count("bring-up board") == 1

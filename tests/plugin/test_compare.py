@@ -11,11 +11,12 @@ from .conftest import Run
 
 
 def recorded(path) -> dict[str, list[dict]]:
-    """The plugin's records of each test, from a JUnit file."""
+    """The plugin's records of each test but those of memory, from a JUnit file."""
     found: dict[str, list[dict]] = {}
     for case in ET.parse(path).iter("testcase"):
         values = [it.get("value") for it in case.iter("property") if it.get("name") == "ttbringup"]
-        found[case.get("name")] = [ast.literal_eval(value) for value in values]
+        entries = [ast.literal_eval(value) for value in values]
+        found[case.get("name")] = [entry for entry in entries if entry["kind"] != "memory"]
     return found
 
 
@@ -139,15 +140,67 @@ def test_thresholds(run: Run, pytester: pytest.Pytester) -> None:
     run("--pcc-threshold=0.5").assert_outcomes(failed=4)
 
 
+def test_a_negative_control_keeps_the_threshold_of_its_rung(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import numpy as np
+        import pytest
+        from pytest_ttbringup.fixtures.compare import Compare
+        from pytest_ttbringup.stages import stage_of
+
+        x = np.random.RandomState(1).randn(64)
+
+        def test_of_a_rung(request):
+            assert Compare(request, rung=stage_of("decode layer"))(x, x).pcc_threshold == 0.998
+        """
+    )
+    run("--pcc-threshold=0.5").assert_outcomes(passed=1)
+
+
+def test_scale_and_offset_are_judged_unless_switched_off(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import numpy as np
+        import pytest
+
+        x = np.random.RandomState(1).randn(64)
+
+        @pytest.mark.parametrize("wrong", [0.96 * x, 1.05 * x, 2 * x, x + 5])
+        def test_wrong(compare, wrong):
+            compare(x, wrong)
+
+        def test_switched_off(compare):
+            compare(x, 2 * x, max_scale_error=None)
+            compare(x, x + 5, max_offset_error=None)
+
+        def test_tokens_off_by_one(compare):
+            compare(np.arange(64), np.arange(64) + 1)
+
+        def test_nothing_returned(compare):
+            compare(lambda: None, lambda: None)
+        """
+    )
+    result = run("--pcc-threshold=0.9")
+    result.assert_outcomes(passed=1, failed=6)
+    result.stdout.re_match_lines_random(
+        [
+            r"E +scale 0.9600 is off by more than 0.02.*",
+            r"E +offset 5 is .* of the reference's RMS, more than 0.02.*",
+            r"E +64 of 64 elements differ.*",
+            r"E +nothing to compare: output and reference are both None.*",
+        ]
+    )
+
+
 def test_the_users_threshold_wins(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makepyfile(
         """
         import numpy as np
 
-        x = np.random.RandomState(1).randn(64)
+        x, noise = np.random.RandomState(1).randn(2, 64 * 1024)
 
         def test_one(compare):
-            assert compare(x, x + 0.2 * x[::-1], pcc_threshold=0.9999).pcc_threshold == 0.9
+            assert compare(x, x + 0.2 * noise, pcc_threshold=0.9999).pcc_threshold == 0.9
         """
     )
     run().assert_outcomes(failed=1)
@@ -173,19 +226,30 @@ def test_teacher_forcing(run: Run, pytester: pytest.Pytester) -> None:
         def test_wrong(teacher_forcing):
             teacher_forcing(shifted, reference, tokens)
 
+        def test_too_sure(teacher_forcing):
+            teacher_forcing(2 * reference, reference, tokens)
+
+        def test_nan(teacher_forcing):
+            broken = reference.copy()
+            broken[0, 3, 5] = np.nan
+            teacher_forcing(broken, reference, tokens, top1=0.0, top5=0.0, kl=9)
+
         def test_wrong_but_asked_for_less(teacher_forcing):
-            assert teacher_forcing(shifted, reference, tokens, top1=0.8, top5=0.8).top1 == 0.8
+            assert teacher_forcing(shifted, reference, tokens, top1=0.8, top5=0.8, kl=9).top1 == 0.8
         """
     )
     result = run("--junitxml=out.xml", "-o", "junit_family=xunit1")
-    result.assert_outcomes(passed=2, failed=1)
+    result.assert_outcomes(passed=2, failed=3)
     result.stdout.fnmatch_lines(
         [
-            "E  *token accuracy too low   wrong   40 positions",
+            "E  *token accuracy not reached   wrong   40 positions",
             "E  *top-1 *80.0%, at least 90.0%",
             "E  *top-5 *80.0%, at least 99.0%",
             "E  *top-1 missed at *0, 1, 2, 3, 4, 5, 6, 7",
         ]
+    )
+    result.stdout.re_match_lines(
+        [r"E  +top-1 +100.0%, .*", r"E  +top-5 +100.0%, .*", r"E  +KL divergence +0\.\d+, at most 0.05"]
     )
     records = recorded(pytester.path / "out.xml")
     assert records["test_right"][0]["kind"] == "tokens"

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_ttbringup.option_table import OPTIONS
 from pytest_ttbringup.options import Settings, resolve, settings_of
+from pytest_ttbringup.targets import default_target
 
 from .conftest import LOADING, Run
 
@@ -50,6 +51,25 @@ def test_a_device_makes_silicon_the_default(settings, tmp_path: Path, monkeypatc
     found = settings()
     assert (found.target, found.target_reason) == ("silicon", "1 Tenstorrent device found")
     assert (found.system, found.mesh) == ("n300", (1, 2))
+
+
+def test_a_simulator_that_is_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TT_METAL_SIMULATOR", "libttsim_wh.so")
+    assert default_target() == ("simulator", "TT_METAL_SIMULATOR is set")
+    monkeypatch.setenv("TT_METAL_SIMULATOR", "")
+    assert default_target()[0] != "simulator"
+
+
+def test_two_models_of_one_name_are_refused(settings, tmp_path: Path) -> None:
+    paths = [tmp_path / name / "model.gguf" for name in ("one", "two")]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+    with pytest.raises(pytest.UsageError) as refused:
+        settings(*(f"--tt-model={path}" for path in paths))
+    assert all(str(path) in str(refused.value) for path in paths)
+    assert "would both be called 'model'" in str(refused.value)
+    assert settings(f"--tt-model={paths[0]}", f"--tt-model={paths[0]}").models == (str(paths[0]),)
 
 
 @pytest.mark.parametrize(

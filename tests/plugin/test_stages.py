@@ -59,6 +59,13 @@ def test_a_stage_test_must_compare(run: Run, pytester: pytest.Pytester) -> None:
         def test_a_failure_that_is_expected(compare):
             with pytest.raises(AssertionError):
                 compare(right, wrong)
+            compare(right, right)
+
+        def test_a_failure_that_is_swallowed(compare):
+            try:
+                compare(right, wrong)
+            except AssertionError:
+                pass
 
         def test_tokens(teacher_forcing):
             logits = np.eye(8)
@@ -78,10 +85,11 @@ def test_a_stage_test_must_compare(run: Run, pytester: pytest.Pytester) -> None:
     )
     pytester.makepyfile(test_other="def test_without_stage(): pass")
     result = run()
-    result.assert_outcomes(passed=5, failed=3, skipped=1, xfailed=1)
-    text = "this test of stage 3 'decode layer' compared nothing, so it passes whatever the model does*Use the fixture*"
+    result.assert_outcomes(passed=5, failed=4, skipped=1, xfailed=1)
+    text = "this test of stage 3 'decode layer' passed, but it compared nothing, so it passes whatever*Use the fixture*"
     result.stdout.fnmatch_lines(["*_ test_nothing _*", text, "*_ test_nothing_in_the_end _*", text])
-    result.stdout.fnmatch_lines(["*this test of stage 0 'demo' compared nothing*"])
+    result.stdout.fnmatch_lines(["*this test of stage 0 'demo' passed, but it compared nothing*"])
+    result.stdout.fnmatch_lines(["*this test of stage 3 'decode layer' passed, but nothing it compared agreed*"])
 
 
 @pytest.mark.parametrize("expression", ["stage(number=2)", "stage(name='decode modules')"])
