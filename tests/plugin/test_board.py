@@ -275,7 +275,7 @@ def test_a_run_ends_with_the_board(run: Run, pytester: pytest.Pytester, monkeypa
             "*- bring-up board -*",
             "model       target    demo        modules                layer  time",
             "tiny-llama  emulated  ok 1.00000  ok 2/3 0.99* (last)  -      * s",
-            "next: pytest --pcc-threshold=0.9 --tt-layers=0,3 --tt-cache=* -k test_02    # decode modules (1 of 3 not run)",
+            "next: pytest --pcc-threshold=0.9 --tt-layers=0,3 --tt-cache=* -k test_02    # decode modules (1 of 3 *)",
         ]
     )
     assert result.stdout.str().count("bring-up board") == 1
