@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_ttbringup.emulation.command_functions import command_functions
 from pytest_ttbringup.emulation.commands import Commands
+from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
 from pytest_ttbringup.emulation.preparation import preparations
@@ -30,6 +31,11 @@ def install() -> None:
     import ttnn
     from ttnn.decorators import FastOperation
 
+    if not ttnn.CONFIG.enable_fast_runtime_mode:
+        raise EmulationError(
+            "TT-NN runs in its slow runtime mode (enable_fast_runtime_mode is false), in which the emulated device does "
+            "not see operations. Take the setting out of TTNN_CONFIG_OVERRIDES or the file of TTNN_CONFIG_PATH."
+        )
     changes = ExitStack()
     _installed.append(changes)
     # TT-NN's bindings complain at exit about everything that is still held.

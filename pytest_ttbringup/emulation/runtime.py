@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_ttbringup.emulation.cluster import cluster_descriptor, cluster_of
@@ -91,7 +92,8 @@ def _overlay(root: Path, package: Path) -> None:
         if link.is_symlink() and link.readlink() != package / name:
             link.unlink()  # another virtual environment used this cache before
         if not link.is_symlink():
-            link.symlink_to(package / name)
+            with suppress(FileExistsError):  # another process was quicker
+                link.symlink_to(package / name)
     install_compiler(root / "runtime" / "sfpi")
 
 
