@@ -33,8 +33,8 @@ def install() -> None:
 
     if not ttnn.CONFIG.enable_fast_runtime_mode:
         raise EmulationError(
-            "TT-NN runs in its slow runtime mode (enable_fast_runtime_mode is false), in which the emulated device does "
-            "not see operations. Take the setting out of TTNN_CONFIG_OVERRIDES or the file of TTNN_CONFIG_PATH."
+            "TT-NN runs in its slow runtime mode (enable_fast_runtime_mode is false), in which the emulated device "
+            "does not see operations. Take the setting out of TTNN_CONFIG_OVERRIDES or the file of TTNN_CONFIG_PATH."
         )
     changes = ExitStack()
     _installed.append(changes)
