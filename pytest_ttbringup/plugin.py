@@ -10,6 +10,7 @@ import pytest
 
 from pytest_ttbringup import options, parametrization, run, stage_marker
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.quick_imports import quick_imports
 from pytest_ttbringup.reporting import failure, summary
 
 pytest_plugins = (
@@ -64,6 +65,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Let `-m "stage(number=7)"` find the item however its marker was written."""
     stage_marker.normalise_marker(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without garbage collection: test modules import torch, transformers and ttnn, which stay."""
+    with quick_imports():
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

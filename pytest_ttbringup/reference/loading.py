@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.quick_imports import quick_imports
 from pytest_ttbringup.reference import catalog
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED, ModelEntry
 from pytest_ttbringup.reference.sources import WEIGHTS
@@ -49,6 +51,8 @@ def load_model(
     catalog.check(name)
     entry = catalog.resolve(name)
     tell = progress or _nobody
+    with quick_imports():
+        importlib.import_module("transformers.models.llama.modeling_llama")
     with _quiet_transformers(), _explained(entry):
         if entry.kind == "random":
             reference, tokenizer = _random(entry, seed)
