@@ -8,7 +8,7 @@ import pytest
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.options import settings_of
-from pytest_ttbringup.reporting.records import EVIDENCE, PROPERTY, records, stage_record
+from pytest_ttbringup.reporting.records import EVIDENCE, add_record, records, stage_record
 from pytest_ttbringup.stages import Stage, stage_of
 
 MARKER = (
@@ -53,7 +53,7 @@ def record_stage(item: pytest.Item) -> None:
         test=getattr(item, "originalname", item.name).removeprefix("test_"),
         case=case.removeprefix(f"{model}-").removesuffix(f"-{model}"),
     )
-    item.user_properties.append((PROPERTY, record))
+    add_record(item, record)
 
 
 def model_given(item: pytest.Item) -> str:

@@ -1,7 +1,7 @@
 """What tests leave behind for the reports.
 
-A record is a dictionary of plain types under the property name `ttbringup`, so that it survives pytest-xdist and
-shows in JUnit XML:
+A record is a dictionary of plain types, written as JSON under the property name `ttbringup`, so that it survives
+pytest-xdist and can be read from JUnit XML:
 
 - `{"kind": "stage", "stage": 2, "model": "tiny-llama", "target": "emulated", "test": "decode_mlp", "case": "first"}`,
   one per stage test;
@@ -14,8 +14,12 @@ shows in JUnit XML:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
 
 PROPERTY = "ttbringup"
 
@@ -38,8 +42,24 @@ def stage_record(stage: int, *, model: str, target: str, test: str, case: str) -
     return {"kind": "stage", "stage": stage, "model": model, "target": target, "test": test, "case": case}
 
 
+def add_record(item: pytest.Item, record: dict[str, Any]) -> None:
+    """Leave `record` with a test, as `record_property` does.
+
+    Raises:
+        ValueError: it holds nan or inf, which JSON has no words for.
+    """
+    item.user_properties.append(as_property(record))
+
+
+def as_property(record: dict[str, Any]) -> tuple[str, str]:
+    """Name and value of the property that holds `record`."""
+    return PROPERTY, json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
 def records(properties: Iterable[Any], *kinds: str) -> Iterator[dict[str, Any]]:
     """The records among a test's `user_properties`, of the kinds asked for, or of all."""
     for name, value in properties:  # tuples, or lists once they have travelled through pytest-xdist
-        if name == PROPERTY and isinstance(value, dict) and (not kinds or value.get("kind") in kinds):
-            yield value
+        if name == PROPERTY:
+            record = json.loads(value)
+            if not kinds or record["kind"] in kinds:
+                yield record

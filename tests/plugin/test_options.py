@@ -217,3 +217,12 @@ def test_pytest_stops_with_one_error_line(run: Run, pytester: pytest.Pytester, a
 def test_the_names_of_tt_metals_own_options_are_free() -> None:
     theirs = {"tt-arch", "device-id", "metal-timeout", "grid-size", "input-method", "determinism-check-interval"}
     assert not theirs & {option.flag.lstrip("-") for option in OPTIONS}
+
+
+def test_a_cache_folder_in_the_project_is_not_collected(run: Run, pytester: pytest.Pytester) -> None:
+    """It links to the sources of TT-Metal, which hold tests of their own."""
+    for folder in ("cache/emulated/main/tt_metal", "other"):
+        (pytester.path / folder).mkdir(parents=True)
+        (pytester.path / folder / "test_theirs.py").write_text("def test_theirs(): pass")
+    result = run("--tt-cache=cache", "--collect-only", "-q")
+    result.stdout.fnmatch_lines(["other/test_theirs.py::test_theirs", "1 test collected*"])
