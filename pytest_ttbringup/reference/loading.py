@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # The textbook formula, one plain product after another in fp32, softmax included; gives attention weights when asked.
 # `sdpa` picks a fused kernel by shape and mask, and takes but 8 % less time for a decode step of SmolLM2 with 32 users.
 ATTENTION = "eager"
-# from_pretrained replaces methods of PreTrainedModel while it runs, and puts back what it found: of two threads the second
-# would put back the first one's, and models would be loaded without tied weights from then on.
+# from_pretrained replaces methods of PreTrainedModel while it runs, and puts back what it found: of two threads the
+# second would put back the first one's, and models would be loaded without tied weights from then on.
 _ONE_AT_A_TIME = threading.Lock()
 # What transformers, tokenizers and safetensors raise for files that are there but wrong.
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, NotImplementedError)
