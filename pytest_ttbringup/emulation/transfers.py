@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.calls import device_tensors
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.host import is_on_device, to_host, write_from_host, write_unknown
 from pytest_ttbringup.emulation.sends import point_to_point
@@ -38,9 +39,7 @@ class Transfers:
             "ttnn.from_device": self._from_device,
             "ttnn.copy_host_to_device_tensor": self._copy_to_device,
             "ttnn.copy_device_to_host_tensor": self._copy_to_host,
-            "ttnn.allocate_tensor_on_device": self._allocate,
-            "ttnn.empty": self._allocate,
-            "ttnn.empty_like": self._allocate,
+            **dict.fromkeys(_ALLOCATING, self._allocate),
             "ttnn.deallocate": self._deallocate,
             "ttnn.point_to_point": point_to_point(self._memory),
         }
@@ -166,11 +165,11 @@ class Transfers:
         """
         return function(tensors=tensors)
 
-    def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+    def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> Any:
         made = function(*arguments, **keywords)
-        write_unknown(self._memory, made)
-        if is_on_device(made):
-            self._commands.allocated(made, keywords)
+        for tensor in device_tensors(made):
+            write_unknown(self._memory, tensor)
+            self._commands.allocated(tensor, keywords)
         return made
 
     def _deallocate(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> None:
@@ -217,6 +216,16 @@ class Transfers:
 
         return method
 
+
+_ALLOCATING = (
+    "ttnn.allocate_tensor_on_device",
+    "ttnn.empty",
+    "ttnn.empty_like",
+    "ttnn.experimental.reduce_scatter_minimal_async_create_intermediate_buffer",
+    "ttnn.experimental.reduce_scatter_minimal_direct_create_persistent_buffers",
+    "ttnn.experimental.reduce_scatter_minimal_direct_create_staging_buffer",
+)
+"""Operations that make one or more buffers and write nothing into them."""
 
 _READING_METHODS = (
     "to_torch",
