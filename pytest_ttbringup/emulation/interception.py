@@ -23,6 +23,7 @@ from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host import to_host, values_of
 from pytest_ttbringup.emulation.queues import QUEUE_KEYWORDS
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
+from pytest_ttbringup.emulation.sends import point_to_point
 from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ VIEWS = frozenset(
 
 OUTPUT_KEYWORDS = ("output_tensor", "optional_tensor", "optional_output_tensor", "out", "output", "output_tensors")
 """Keywords of tensors that an operation only writes (from `ttnn.decorators.DEFAULT_OUTPUT_TENSOR_KWARG_NAMES`)."""
+
+_STAND_INS = {"ttnn.point_to_point": point_to_point}
+"""What to do instead of TT-NN's part of operations that crash on TT-Metal's mock cluster."""
 
 _NOT_VALUES = (*QUEUE_KEYWORDS, *OUTPUT_KEYWORDS)
 
@@ -96,7 +100,7 @@ class OperationWrapper:
         self._check_outputs(keywords)
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
         _refuse_parts(name, inputs)
-        output = self._original(operation, *arguments, **self._commands.program(keywords, inputs))
+        output = self._run(operation, arguments, self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
@@ -135,7 +139,7 @@ class OperationWrapper:
         before = {id(tensor): TensorHandle.of(tensor, capture.buffers, self._read_host) for tensor in inputs}
         given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
         with capture.watching(name):
-            output = self._original(operation, *arguments, **self._commands.program(keywords, inputs))
+            output = self._run(operation, arguments, self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output
@@ -163,6 +167,13 @@ class OperationWrapper:
             Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
         )
         return output
+
+    def _run(self, operation: FastOperation, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """TT-NN's part of an operation: checks, outputs, program."""
+        stand_in = _STAND_INS.get(operation.python_fully_qualified_name)
+        return (
+            self._original(operation, *arguments, **keywords) if stand_in is None else stand_in(*arguments, **keywords)
+        )
 
     def _check_outputs(self, keywords: dict[str, Any]) -> None:
         """Refuse dead tensors as outputs, on which some operations of TT-NN crash."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_ttbringup.emulation.calls import device_tensors
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.host import is_on_device, to_host, write_from_host, write_unknown
-from pytest_ttbringup.emulation.sends import point_to_point
 
 if TYPE_CHECKING:
     import ttnn
@@ -41,7 +40,6 @@ class Transfers:
             "ttnn.copy_device_to_host_tensor": self._copy_to_host,
             **dict.fromkeys(_ALLOCATING, self._allocate),
             "ttnn.deallocate": self._deallocate,
-            "ttnn.point_to_point": point_to_point(self._memory),
         }
 
     def functions(self) -> dict[str, Function]:

@@ -128,10 +128,11 @@ class DeviceMemory:
             self._sweep(place[0], ttnn._ttnn.reports.get_buffers([tensor.device()]))
 
     def read_or_unknown(self, tensor: ttnn.Tensor, chips: list[Chip]) -> Shards:
-        """What these chips' parts of a device tensor hold; where nothing was ever written, values that can't go unseen
-        (`unknown_values`).
+        """What these chips' parts of a device tensor hold; where nothing was ever written, or nothing that a program
+        may rely on, values that can't go unseen (`unknown_values`).
         """
-        if tensor.buffer_unique_id() in self._contents:
+        contents = self._contents.get(tensor.buffer_unique_id())
+        if contents is not None and not contents.unreadable:
             held = self.read(tensor)
             return {chip: held[chip] for chip in chips}
         return dict.fromkeys(chips, unknown_values(tensor))

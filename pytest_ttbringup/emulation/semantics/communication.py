@@ -140,6 +140,15 @@ def broadcast(group: Group, *, input_tensor: Parts, sender_coord: Any, **_: Any)
     return [input_tensor[group.chips.index(sender)]] * len(group.chips)
 
 
+@by_place
+@collective("ttnn.point_to_point")
+def point_to_point(group: Group, *, input_tensor: Parts, sender_coord: Any, receiver_coord: Any, **_: Any) -> list[Any]:
+    """The receiver gets the sender's part; the output of all others is not written."""
+    results: list[Any] = [None] * len(group.chips)
+    results[group.chips.index(tuple(receiver_coord))] = input_tensor[group.chips.index(tuple(sender_coord))]
+    return results
+
+
 @collective("ttnn.experimental.all_to_all_async", "ttnn.experimental.all_to_all_async_generic")
 def all_to_all(group: Group, *, input_tensor: Parts, in_dim: int, out_dim: int, **_: Any) -> Parts:
     """A tensor sharded along `in_dim` becomes one sharded along `out_dim`: chip i gets the i-th of N pieces along
