@@ -61,7 +61,7 @@ def _bytes(tensor: ttnn.Tensor) -> list[torch.Tensor]:
     buffer = tensor.host_buffer()
     places = itertools.product(*map(range, buffer.shape()))
     shards = [buffer.get_shard(ttnn.MeshCoordinate(place)) for place in places]
-    return [torch.from_dlpack(shard.__array__()) for shard in shards]
+    return [torch.utils.dlpack.from_dlpack(shard.__array__()) for shard in shards]
 
 
 def _on_some_chips(tensor: ttnn.Tensor, shards: list[torch.Tensor]) -> ttnn.Tensor:

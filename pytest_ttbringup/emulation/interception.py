@@ -277,11 +277,13 @@ class OperationWrapper:
         given = bound(operation, arguments, {key: it for key, it in keywords.items() if key not in QUEUE_KEYWORDS})
         inputs = {key: it for key, it in given.items() if key not in OUTPUT_KEYWORDS}
         results = run_collective(name, inputs, outputs, values, lambda part, to: _rounded(part, name, to, [to])[0])
+        complete = []
         for tensor, shards in zip(outputs, results, strict=True):
-            missing = [chip for chip in chips_of(tensor) if chip not in shards]
-            if missing:
-                shards.update(self._memory.read_or_unknown(tensor, missing))
-        return results
+            chips = chips_of(tensor)
+            missing = [chip for chip in chips if chip not in shards]
+            kept = self._memory.read_or_unknown(tensor, missing) if missing else {}
+            complete.append({chip: shards[chip] if chip in shards else kept[chip] for chip in chips})
+        return complete
 
     def _note_sharing(
         self, inputs: list[ttnn.Tensor], values: dict[int, Shards], outputs: list[ttnn.Tensor], results: list[Shards]

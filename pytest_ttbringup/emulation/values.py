@@ -31,7 +31,7 @@ hashed faster than the enumeration's member), the address.
 """
 
 Shards = dict[Chip, "torch.Tensor"]
-"""What each chip holds: float32 or integers, of the tensor's logical shape."""
+"""What each chip holds, in the mesh's order (row by row): float32 or integers, of the tensor's logical shape."""
 
 
 class Form(NamedTuple):

@@ -136,6 +136,24 @@ def test_summing(mesh_device: ttnn.MeshDevice, values: torch.Tensor, reduce: Any
     assert wrong_chips(output, values, axis, total) == []
 
 
+@AXES
+def test_the_chips_parts_are_joined_in_the_order_of_the_mesh(
+    mesh_device: ttnn.MeshDevice, values: torch.Tensor, axis: int
+) -> None:
+    """However the groups of a collective ran through it: read as a whole, a tensor is its parts in a row."""
+    composer = ttnn.ConcatMeshToTensor(mesh_device, dim=0)
+    placed, line = place(values, mesh_device), (ttnn.MeshCoordinate(0, 1), ttnn.MeshCoordinate(1 - axis, 1 + axis))
+    outputs = {
+        "reduced": ttnn.all_reduce(placed, cluster_axis=axis),
+        "scattered": ttnn.reduce_scatter(placed, dim=3, cluster_axis=axis),
+        "sent": ttnn.point_to_point(placed, *line, output_tensor=place(values.flip(0), mesh_device)),
+    }
+    for name, output in outputs.items():
+        joined = ttnn.to_torch(output, mesh_composer=composer)
+        assert torch.equal(joined, torch.cat(parts(output))), name
+        assert not torch.equal(joined, torch.cat(parts(output)[::-1])), name
+
+
 def test_a_missing_all_reduce_is_seen(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:
     assert wrong_chips(place(values, mesh_device), values, 1, total) == list(range(CHIPS))
 
