@@ -275,7 +275,8 @@ class Machine:
         def compute() -> Any:
             import torch
 
-            return _wrapped((function or getattr(torch, name))(x.values, y.values))
+            other = y.values.reshape(x.values.shape)  # one may be a view of the other's kind
+            return _wrapped((function or getattr(torch, name))(x.values, other))
 
         def call() -> Any:
             return _wrap(getattr(ttnn, name)(a.tensor, b.tensor, queue_id=queue))
