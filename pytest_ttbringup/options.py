@@ -30,7 +30,8 @@ from pytest_ttbringup.option_table import (
 )
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED
 from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target
-from pytest_ttbringup.targets.systems import SYSTEMS, System, system_holding, system_of
+from pytest_ttbringup.targets.emulated import NAME as EMULATED
+from pytest_ttbringup.targets.systems import CUSTOM, SYSTEMS, System, system_holding, system_of
 
 __all__ = ["Layers", "Settings", "add_options", "resolve", "settings_of"]
 
@@ -114,11 +115,18 @@ def _target(value: Given | None) -> tuple[str, str]:
 
 def _system(value: Given | None, target: str) -> System:
     try:
-        return default_system(target) if value is None else system_of(value.value)
+        system = default_system(target) if value is None else system_of(value.value)
     except BringupError as error:
         if value is None:
             raise pytest.UsageError(str(error)) from error
         value.refuse(str(error))
+    if value is not None and system.name == CUSTOM and target != EMULATED:
+        value.refuse(
+            f"{CUSTOM} is no machine but a cluster that only the emulated target makes up; this run's is {target}.",
+            f"Use {TARGET.flag}={EMULATED}, or the system that is there: "
+            f"{', '.join(it.name for it in SYSTEMS if it.name != CUSTOM)}.",
+        )
+    return system
 
 
 def _mesh(value: Given, system: System) -> tuple[int, int]:

@@ -16,4 +16,4 @@ def allocated(mesh: ttnn.MeshDevice) -> dict[Place, int]:
 
     device = mesh.id()
     found = ttnn._ttnn.reports.get_buffers([mesh])
-    return {(device, buffer.buffer_type, buffer.address): buffer.max_size_per_bank for buffer in found}
+    return {(device, buffer.buffer_type.value, buffer.address): buffer.max_size_per_bank for buffer in found}

@@ -72,7 +72,7 @@ def _fits(value: Any, annotation: str) -> bool:
         return "None" in annotation
     if isinstance(value, bool):
         return "bool" in annotation
-    if isinstance(value, int):
+    if isinstance(value, (int, float)):
         return re.search(r"\b(int|float)\b", annotation) is not None
     if isinstance(value, (ttnn.Tensor, TensorHandle)):
         return re.search(r"\bTensor\b", annotation) is not None and "Sequence" not in annotation

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -32,20 +34,46 @@ class Call(NamedTuple):
 
 def device_tensors(*values: Any) -> list[ttnn.Tensor]:
     """Every device tensor in arguments or results: lists, tuples and dictionaries are looked into."""
-    import ttnn
-
     found: list[ttnn.Tensor] = []
+    _collect(values, found, _types())
+    return found
+
+
+def _collect(values: Iterable[Any], found: list[ttnn.Tensor], types: _Types) -> None:
     for value in values:
-        if isinstance(value, ttnn.Tensor):
-            if value.storage_type() == ttnn.StorageType.DEVICE:
+        kind = type(value)
+        if kind in _PLAIN:
+            continue
+        if isinstance(value, types.tensor):
+            if value.storage_type() == types.on_device:
                 found.append(value)
         elif isinstance(value, (list, tuple)):
-            found += device_tensors(*value)
+            _collect(value, found, types)
         elif isinstance(value, dict):
-            found += device_tensors(*value.values())
+            _collect(value.values(), found, types)
         elif is_complex(value):
-            found += device_tensors(value.real, value.imag)
-    return found
+            _collect((value.real, value.imag), found, types)
+
+
+_PLAIN = frozenset((NoneType, bool, int, float, str))
+"""Types of most arguments, which are no tensors: looking for them costs less than asking what else they may be."""
+
+
+class _Types(NamedTuple):
+    """What is looked for in every operation's arguments, found once: an import costs as much as a call of TT-NN."""
+
+    tensor: type[Any]
+    on_device: ttnn.StorageType
+    tensors: tuple[type, ...]
+
+
+@cache
+def _types() -> _Types:
+    import ttnn
+
+    from pytest_ttbringup.emulation.handles import TensorHandle
+
+    return _Types(ttnn.Tensor, ttnn.StorageType.DEVICE, (ttnn.Tensor, TensorHandle))
 
 
 def is_complex(value: Any) -> bool:
@@ -69,17 +97,16 @@ def flat(value: Any) -> Iterator[torch.Tensor]:
 
 def substitute(value: Any, values_of: Callable[[ttnn.Tensor], torch.Tensor]) -> Any:
     """`value` with every TT-NN tensor in it replaced by `values_of(tensor)`, a complex one by a complex tensor."""
-    import torch
-    import ttnn
-
-    from pytest_ttbringup.emulation.handles import TensorHandle
-
-    if isinstance(value, (ttnn.Tensor, TensorHandle)):
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, _types().tensors):
         return values_of(value)
     if isinstance(value, (list, tuple)):
         return type(value)([substitute(item, values_of) for item in value])
     if isinstance(value, dict):
         return {key: substitute(item, values_of) for key, item in value.items()}
     if is_complex(value):
+        import torch
+
         return torch.complex(substitute(value.real, values_of), substitute(value.imag, values_of))
     return value

@@ -75,7 +75,8 @@ def collective_function(name: str) -> Callable[..., Any] | None:
     return _REGISTERED.get(name)
 
 
-_WITHOUT_FABRIC = frozenset({"ttnn.mesh_partition"})
+_WITHOUT_FABRIC = frozenset({"ttnn.mesh_partition", "ttnn.transformer.ring_distributed_scaled_dot_product_attention"})
+"""Collectives whose chips differ by their place only, and exchange nothing."""
 
 
 def require_fabric(name: str, tensor: ttnn.Tensor) -> None:

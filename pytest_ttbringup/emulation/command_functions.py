@@ -1,4 +1,4 @@
-"""TT-NN's functions for traces, events and closing a device, as the emulated device answers them."""
+"""TT-NN's functions for traces, events, opening and closing a device, as the emulated device answers them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def command_functions(commands: Commands) -> list[tuple[Function, Function]]:
         (device.synchronize_device, own.synchronize_device),
     ]
     closing = (ttnn._ttnn.multi_device.close_mesh_device, device.close_device, device.CloseDevice)
+    pairs.append((ttnn._ttnn.multi_device.open_mesh_device, own.opening(ttnn._ttnn.multi_device.open_mesh_device)))
     return [*pairs, *((function, own.closing(function)) for function in closing)]
 
 
@@ -43,6 +44,14 @@ class _Functions:
         self._commands = commands
         self._record = record_event
         self._synchronize = synchronize_device
+
+    def opening(self, original: Function) -> Function:
+        def open_mesh_device(*, num_command_queues: int, **keywords: Any) -> ttnn.MeshDevice:
+            mesh = original(num_command_queues=num_command_queues, **keywords)
+            self._commands.opened(mesh, num_command_queues)
+            return mesh
+
+        return open_mesh_device
 
     def closing(self, original: Function) -> Function:
         def close(mesh_device: ttnn.MeshDevice) -> None:

@@ -25,6 +25,8 @@ class Commands:
         """Computes a recorded operation; set once the operations' wrapper exists."""
         self.check_queue: Callable[[ttnn.MeshDevice, int], None]
         """Raises TT-NN's own error if a mesh device has no such queue."""
+        self._one_queue: set[int] = set()
+        """Ids of the mesh devices that were opened with one queue, on which nothing can race."""
 
     def capturing(self) -> bool:
         """Whether any capture is under way."""
@@ -56,11 +58,11 @@ class Commands:
         Raises:
             EmulationError: a race with a command of the other queue.
         """
-        first = (writes or reads)[0]
+        mesh = (writes or reads)[0].device()
+        if mesh.id() in self._one_queue:
+            return
         sources, targets = [place_of(tensor) for tensor in reads], [place_of(tensor) for tensor in writes]
-        self.queues.command(
-            name, queue_of(keywords), first.device().id(), reads=sources, writes=targets, blocking=blocking
-        )
+        self.queues.command(name, queue_of(keywords), mesh.id(), reads=sources, writes=targets, blocking=blocking)
 
     def program(self, keywords: dict[str, Any], tensors: list[ttnn.Tensor]) -> dict[str, Any]:
         """The keywords with which to have TT-NN run an operation: always on queue 0.
@@ -105,6 +107,11 @@ class Commands:
         """Note that a device tensor was allocated without being written."""
         if self.capturing() and (capture := self.capture_of((), keywords, [tensor])):
             capture.adopt([tensor])
+
+    def opened(self, mesh: ttnn.MeshDevice, queues: int) -> None:
+        """Note a mesh device with so many command queues; one that nobody notes is taken to have all."""
+        if queues == 1:
+            self._one_queue.add(mesh.id())
 
     def is_closed(self, mesh: ttnn.MeshDevice) -> bool:
         """Whether a mesh device was closed."""

@@ -7,6 +7,7 @@ which packing does not change.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,23 @@ def to_host(memory: DeviceMemory, tensor: ttnn.Tensor) -> ttnn.Tensor:
     host = ttnn.from_host_shards(parts, mesh.shape)
     host.update_tensor_topology(tensor.tensor_topology())
     return host
+
+
+def overwrite(target: ttnn.Tensor, source: ttnn.Tensor) -> None:
+    """Let a host tensor hold what another of the same kind and distribution does, in the memory it has."""
+    for old, new in zip(_bytes(target), _bytes(source), strict=True):
+        old.copy_(new)
+
+
+def _bytes(tensor: ttnn.Tensor) -> list[torch.Tensor]:
+    """The memory of a host tensor's shards, as bytes that can be written."""
+    import torch
+    import ttnn
+
+    buffer = tensor.host_buffer()
+    places = itertools.product(*map(range, buffer.shape()))
+    shards = [buffer.get_shard(ttnn.MeshCoordinate(place)) for place in places]
+    return [torch.utils.dlpack.from_dlpack(shard.__array__()) for shard in shards]
 
 
 def _on_some_chips(tensor: ttnn.Tensor, shards: list[torch.Tensor]) -> ttnn.Tensor:

@@ -67,7 +67,7 @@ class MemoryMeter:
         peaks = []
         for kind in (ttnn.BufferType.DRAM, ttnn.BufferType.L1):
             view = ttnn.get_memory_view(mesh, kind)
-            peaks.append(MemoryPeak(kind.name, book.peaks[kind], view.total_bytes_per_bank, view.num_banks))
+            peaks.append(MemoryPeak(kind.name, book.peaks[kind.value], view.total_bytes_per_bank, view.num_banks))
         return peaks
 
     def close(self, device: int) -> None:
@@ -108,4 +108,4 @@ def _kind_of_buffer(tensor: ttnn.Tensor) -> tuple[Any, ...] | None:
             return None
         shard = tuple(config.shard_spec.shape)
     pages, page_size = tensor.buffer_num_pages(), tensor.buffer_aligned_page_size()
-    return tensor.device().id(), config.buffer_type, config.memory_layout, pages, page_size, shard
+    return tensor.device().id(), config.buffer_type.value, config.memory_layout.value, pages, page_size, shard

@@ -169,10 +169,13 @@ def _advance(clock: Clock, other: Iterable[int]) -> None:
 def _check(earlier: Stamp | None, clock: Clock, verb: str, now: Stamp, earlier_verb: str, place: Place) -> None:
     if earlier is None or earlier.queue == now.queue or clock[earlier.queue] >= earlier.number:
         return
+    import ttnn
+
     _, kind, address = place
+    buffer = f"{ttnn.BufferType(kind).name} buffer at {address:#x}"
     may = "the old values" if verb == "reads" else "each other's values"
     raise EmulationError(
-        f"race between command queues: {now.name} on queue {now.queue} {verb} the {kind.name} buffer at {address:#x} "
+        f"race between command queues: {now.name} on queue {now.queue} {verb} the {buffer} "
         f"that {earlier.name} on queue {earlier.queue} {earlier_verb}, and nothing makes queue {now.queue} wait for "
         f"it; on the hardware they may see {may}. After {earlier.name}: event = ttnn.record_event(mesh_device, "
         f"{earlier.queue}); before {now.name}: ttnn.wait_for_event({now.queue}, event)."

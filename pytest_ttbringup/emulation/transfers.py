@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.calls import device_tensors
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.host import is_on_device, to_host, write_from_host, write_unknown
-from pytest_ttbringup.emulation.sends import point_to_point
+from pytest_ttbringup.emulation.host import is_on_device, overwrite, to_host, write_from_host, write_unknown
 
 if TYPE_CHECKING:
     import ttnn
@@ -38,11 +38,8 @@ class Transfers:
             "ttnn.from_device": self._from_device,
             "ttnn.copy_host_to_device_tensor": self._copy_to_device,
             "ttnn.copy_device_to_host_tensor": self._copy_to_host,
-            "ttnn.allocate_tensor_on_device": self._allocate,
-            "ttnn.empty": self._allocate,
-            "ttnn.empty_like": self._allocate,
+            **dict.fromkeys(_ALLOCATING, self._allocate),
             "ttnn.deallocate": self._deallocate,
-            "ttnn.point_to_point": point_to_point(self._memory),
         }
 
     def functions(self) -> dict[str, Function]:
@@ -145,11 +142,21 @@ class Transfers:
         self._commands.transfer("ttnn.copy_host_to_device_tensor", queue, written=device_tensor)
         write_from_host(self._memory, host_tensor, device_tensor)
 
-    def _copy_to_host(self, *_: Any, **__: Any) -> None:
-        raise EmulationError(
-            "ttnn.copy_device_to_host_tensor is not emulated: the emulated device can't write into an existing host "
-            "tensor. Use ttnn.from_device or tensor.cpu(), which make a new one."
-        )
+    def _copy_to_host(
+        self, _: Function, device_tensor: ttnn.Tensor, host_tensor: ttnn.Tensor, *arguments: Any, **keywords: Any
+    ) -> None:
+        """TT-NN's own function crashes for a deallocated tensor, and reads zeros from the mock cluster otherwise."""
+        name = "ttnn.copy_device_to_host_tensor"
+        if not is_on_device(device_tensor) or is_on_device(host_tensor):
+            raise EmulationError(f"{name}: copies from a device tensor to a host tensor, in this order.")
+        made = self._read(name, device_tensor, arguments, keywords)
+        if made.spec != host_tensor.spec or made.host_buffer().shape() != host_tensor.host_buffer().shape():
+            one, other = (f"{list(it.shape)} {it.dtype.name} {it.layout.name}" for it in (device_tensor, host_tensor))
+            raise EmulationError(
+                f"{name}: the host tensor ({other}) is not of the device tensor's kind ({one}), or spread over another "
+                "number of chips. Make it with ttnn.allocate_tensor_on_host(device_tensor.spec, mesh_device)."
+            )
+        overwrite(host_tensor, made)
 
     def _distribute(
         self, function: Function, tensor: ttnn.Tensor, mapper: Any, mesh_device: ttnn.MeshDevice | None = None
@@ -166,11 +173,11 @@ class Transfers:
         """
         return function(tensors=tensors)
 
-    def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+    def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> Any:
         made = function(*arguments, **keywords)
-        write_unknown(self._memory, made)
-        if is_on_device(made):
-            self._commands.allocated(made, keywords)
+        for tensor in device_tensors(made):
+            write_unknown(self._memory, tensor)
+            self._commands.allocated(tensor, keywords)
         return made
 
     def _deallocate(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> None:
@@ -217,6 +224,16 @@ class Transfers:
 
         return method
 
+
+_ALLOCATING = (
+    "ttnn.allocate_tensor_on_device",
+    "ttnn.empty",
+    "ttnn.empty_like",
+    "ttnn.experimental.reduce_scatter_minimal_async_create_intermediate_buffer",
+    "ttnn.experimental.reduce_scatter_minimal_direct_create_persistent_buffers",
+    "ttnn.experimental.reduce_scatter_minimal_direct_create_staging_buffer",
+)
+"""Operations that make one or more buffers and write nothing into them."""
 
 _READING_METHODS = (
     "to_torch",

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 Chip = tuple[int, ...]
 """A mesh coordinate."""
 
-Place = tuple[int, "ttnn.BufferType", int]
-"""Where a buffer lies: the id of its mesh device, the kind of memory, the address."""
+Place = tuple[int, int, int]
+"""Where a buffer lies: the id of its mesh device, the kind of memory (the value of its `ttnn.BufferType`, which is
+hashed faster than the enumeration's member), the address.
+"""
 
 Shards = dict[Chip, "torch.Tensor"]
-"""What each chip holds: float32 or integers, of the tensor's logical shape."""
+"""What each chip holds, in the mesh's order (row by row): float32 or integers, of the tensor's logical shape."""
 
 
 class Form(NamedTuple):
@@ -56,7 +58,7 @@ class Form(NamedTuple):
         return tuple(self.tile.tile_shape) if self.layout == ttnn.TILE_LAYOUT else None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Contents:
     shards: Shards
     form: Form
@@ -126,10 +128,11 @@ class DeviceMemory:
             self._sweep(place[0], ttnn._ttnn.reports.get_buffers([tensor.device()]))
 
     def read_or_unknown(self, tensor: ttnn.Tensor, chips: list[Chip]) -> Shards:
-        """What these chips' parts of a device tensor hold; where nothing was ever written, values that can't go unseen
-        (`unknown_values`).
+        """What these chips' parts of a device tensor hold; where nothing was ever written, or nothing that a program
+        may rely on, values that can't go unseen (`unknown_values`).
         """
-        if tensor.buffer_unique_id() in self._contents:
+        contents = self._contents.get(tensor.buffer_unique_id())
+        if contents is not None and not contents.unreadable:
             held = self.read(tensor)
             return {chip: held[chip] for chip in chips}
         return dict.fromkeys(chips, unknown_values(tensor))
@@ -250,7 +253,7 @@ class DeviceMemory:
 
     def _sweep(self, device: int, live: Iterable[ttnn._ttnn.reports.BufferInfo]) -> None:
         """Drop what belongs to buffers that TT-NN has freed since, when a Python tensor died without a word."""
-        places = {(device, buffer.buffer_type, buffer.address) for buffer in live}
+        places = {(device, buffer.buffer_type.value, buffer.address) for buffer in live}
         for buffer, contents in list(self._contents.items()):
             if contents.place[0] == device and contents.place not in places:
                 self.free(buffer)
@@ -268,7 +271,7 @@ class DeviceMemory:
 
 def place_of(tensor: ttnn.Tensor) -> Place:
     """Where the buffer of an allocated device tensor lies."""
-    return tensor.device().id(), tensor.memory_config().buffer_type, tensor.buffer_address()
+    return tensor.device().id(), tensor.memory_config().buffer_type.value, tensor.buffer_address()
 
 
 _ONE_CHIP: list[Chip] = [(0, 0)]
@@ -292,8 +295,7 @@ def unknown_values(tensor: ttnn.Tensor) -> torch.Tensor:
 
 def _size(shards: Shards) -> int:
     """Bytes of the values, those that chips share once."""
-    distinct = shards.values() if len(shards) < 2 else {id(values): values for values in shards.values()}.values()
-    return sum(values.numel() * values.element_size() for values in distinct)
+    return sum(values.nbytes for values in {id(values): values for values in shards.values()}.values())
 
 
 def _each(shards: Shards, function: Callable[[torch.Tensor], torch.Tensor]) -> Shards:

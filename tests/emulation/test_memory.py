@@ -83,6 +83,26 @@ def test_a_copy_does_not_share(mesh_device: ttnn.MeshDevice) -> None:
     assert ttnn.to_torch(moved).unique().tolist() == [0]
 
 
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.float32, ttnn.bfloat8_b, ttnn.uint32])
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_host_tensor_is_written_where_it_is(mesh_device: ttnn.MeshDevice, dtype: object, blocking: bool) -> None:
+    values = numbers(2, 33, 64) % 7
+    tensor = on_device(values, mesh_device, dtype=dtype)
+    host = ttnn.from_torch(torch.zeros(2, 33, 64), dtype=dtype, layout=ttnn.TILE_LAYOUT)
+    other = ttnn.from_torch(torch.zeros(2, 33, 64), dtype=dtype, layout=ttnn.TILE_LAYOUT)
+    ttnn.copy_device_to_host_tensor(tensor, host, blocking=blocking)
+    assert torch.equal(ttnn.to_torch(host).double(), values.double())
+    assert not ttnn.to_torch(other).double().any()
+    allocated = ttnn.allocate_tensor_on_host(tensor.spec, mesh_device)
+    ttnn.copy_device_to_host_tensor(tensor, allocated)
+    assert torch.equal(ttnn.to_torch(allocated).double(), values.double())
+    narrow = ttnn.from_torch(torch.zeros(2, 33, 32), dtype=dtype, layout=ttnn.TILE_LAYOUT)
+    with pytest.raises(EmulationError, match=r"the host tensor \(\[2, 33, 32\] .* is not of the device tensor's kind"):
+        ttnn.copy_device_to_host_tensor(tensor, narrow)
+    with pytest.raises(EmulationError, match="in this order"):
+        ttnn.copy_device_to_host_tensor(host, tensor)
+
+
 def test_reading_a_deallocated_tensor_is_an_error(mesh_device: ttnn.MeshDevice) -> None:
     tensor = on_device(numbers(32, 32), mesh_device)
     ttnn.deallocate(tensor)

@@ -60,6 +60,15 @@ def test_a_simulator_that_is_set_is_the_default(monkeypatch: pytest.MonkeyPatch)
     assert default_target()[0] != "simulator"
 
 
+@pytest.mark.parametrize("target", ["silicon", "simulator"])
+def test_the_made_up_system_is_for_the_emulated_target_only(settings, target: str) -> None:
+    with pytest.raises(
+        pytest.UsageError, match=f"custom is no machine .*; this run's is {target}.*--tt-target=emulated"
+    ):
+        settings(f"--tt-target={target}", "--tt-system=custom")
+    assert settings("--tt-target=emulated", "--tt-system=custom").system == "custom"
+
+
 def test_two_models_of_one_name_are_refused(settings, tmp_path: Path) -> None:
     paths = [tmp_path / name / "model.gguf" for name in ("one", "two")]
     for path in paths:

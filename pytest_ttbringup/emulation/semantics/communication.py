@@ -40,23 +40,48 @@ def all_gather_reversed(_: Group, *, input_tensor: Parts, dim: int, **__: Any) -
 
 
 @collective("ttnn.experimental.high_bw_all_gather")
-def high_bw_all_gather(group: Group, *, input_tensor: Parts, dim: int, **options: Any) -> Parts:
-    """As `all_gather`, into a given tensor.
+def high_bw_all_gather(
+    group: Group,
+    *,
+    input_tensor: Parts,
+    dim: int,
+    input_batch_index: int | None = None,
+    gathered_dim_size: int | None = None,
+    **options: Any,
+) -> Parts:
+    """As `all_gather`, into a given tensor; with `input_batch_index`, of that one of the input's batches.
 
     Raises:
-        EmulationError: an option gathers a part of the tensor only.
+        EmulationError: an option gathers a part of the rows only, or takes the batch from a tensor.
     """
-    partial = ("input_batch_index", "gathered_dim_size", "input_batch_index_tensor", "gathered_prefix_tensor")
-    for name in partial:
+    whole = input_tensor[0].shape[dim] * len(input_tensor)
+    if gathered_dim_size not in (None, whole):
+        raise EmulationError(f"{group.name}: gathered_dim_size={gathered_dim_size} of {whole} is not emulated")
+    for name in ("input_batch_index_tensor", "gathered_prefix_tensor"):
         if options.get(name) is not None:
             raise EmulationError(f"{group.name}: {name} is not emulated")
+    if input_batch_index is not None:
+        input_tensor = [part[input_batch_index : input_batch_index + 1] for part in input_tensor]
     return all_gather(group, input_tensor=input_tensor, dim=dim)
 
 
 @collective("ttnn.experimental.ring_attention_all_gather_async")
-def ring_attention_all_gather(group: Group, *, input_tensor: list[Parts], dim: int, **_: Any) -> list[tuple[Any, ...]]:
-    """`all_gather` of several tensors."""
-    gathered = [all_gather(group, input_tensor=tensor, dim=dim) for tensor in input_tensor]
+def ring_attention_all_gather(
+    _: Group, *, input_tensor: list[Parts], persistent_output_buffer: list[Parts], dim: int, **__: Any
+) -> list[tuple[Any, ...]]:
+    """`all_gather` of several tensors, but for a chip's own part: its place in the output keeps what it held, since
+    attention takes that part from the input (TT-NN's `test_ring_attention_all_gather.py`: "AG does not write local
+    slice to output").
+    """
+    import torch
+
+    def others(parts: Parts, kept: torch.Tensor, own: int) -> torch.Tensor:
+        return torch.cat([*parts[:own], kept.chunk(len(parts), dim=dim)[own], *parts[own + 1 :]], dim=dim)
+
+    gathered = [
+        [others(parts, kept, own) for own, kept in enumerate(buffers)]
+        for parts, buffers in zip(input_tensor, persistent_output_buffer, strict=True)
+    ]
     return list(zip(*gathered, strict=True))
 
 
@@ -113,6 +138,15 @@ def broadcast(group: Group, *, input_tensor: Parts, sender_coord: Any, **_: Any)
     if sender not in group.chips:
         return [None] * len(group.chips)
     return [input_tensor[group.chips.index(sender)]] * len(group.chips)
+
+
+@by_place
+@collective("ttnn.point_to_point")
+def point_to_point(group: Group, *, input_tensor: Parts, sender_coord: Any, receiver_coord: Any, **_: Any) -> list[Any]:
+    """The receiver gets the sender's part; the output of all others is not written."""
+    results: list[Any] = [None] * len(group.chips)
+    results[group.chips.index(tuple(receiver_coord))] = input_tensor[group.chips.index(tuple(sender_coord))]
+    return results
 
 
 @collective("ttnn.experimental.all_to_all_async", "ttnn.experimental.all_to_all_async_generic")

@@ -2,7 +2,7 @@
 
 Run as a program in a process of its own, since it must be able to survive a crash:
 
-    python machine.py CACHE_DIR SEED SECONDS
+    python machine.py CACHE_DIR SEED SECONDS CHIPS
 
 It prints a line for each hundred steps and, when it ends well, `done STEPS REFUSALS`. Whatever is no clean refusal (a
 `RuntimeError` or `TypeError`, which TT-NN and the emulated device raise) or is a wrong value ends it with a traceback.
@@ -41,7 +41,7 @@ EXPLAINED = (
 
 @dataclass(eq=False)
 class Cell:
-    """What a buffer holds; views share it. None where nothing may be relied on."""
+    """What a buffer holds, [chips, *shape]; views share it. None where nothing may be relied on."""
 
     values: Any
 
@@ -74,8 +74,9 @@ class Trace:
 class Machine:
     """The device, the pool of tensors and what they should hold."""
 
-    def __init__(self, target: EmulatedTarget, seed: int) -> None:
+    def __init__(self, target: EmulatedTarget, seed: int, chips: int) -> None:
         self.target = target
+        self.chips = chips
         self.random = random.Random(seed)
         self.pool: list[Entry] = []
         self.traces: list[Trace] = []
@@ -90,7 +91,9 @@ class Machine:
 
     def open(self) -> None:
         self.generation += 1
-        self.mesh = self.target.open_mesh(1, 1, trace_region_size=1 << 19, num_command_queues=2)
+        self.mesh = self.target.open_mesh(
+            1, self.chips, fabric_config=self.chips > 1, trace_region_size=1 << 19, num_command_queues=2
+        )
 
     def reopen(self) -> None:
         self.closed = [self.mesh]
@@ -130,9 +133,11 @@ class Machine:
         import torch
         import ttnn
 
-        values = torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(self.random.randrange(1 << 30)))
-        values = values.float()
-        return ttnn.from_torch(values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT), values
+        generator = torch.Generator().manual_seed(self.random.randrange(1 << 30))
+        values = torch.randint(-4, 5, (self.chips, *shape), generator=generator).float()
+        mapper = ttnn.ShardTensorToMesh(self.mesh, dim=0) if self.chips > 1 else None
+        stacked = values.flatten(0, 1)
+        return ttnn.from_torch(stacked, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, mesh_mapper=mapper), values
 
     @contextmanager
     def failing(self, *entries: Entry) -> Iterator[None]:
@@ -206,19 +211,23 @@ class Machine:
         entry = self.pick()
         read = self.random.choice(
             (
-                ttnn.to_torch,
-                lambda it: it.cpu(cq_id=self.queue()).to_torch(),
-                lambda it: ttnn.from_device(it).to_torch(),
+                lambda it: it,
+                lambda it: it.cpu(cq_id=self.queue()),
+                ttnn.from_device,
             )
         )
+
+        def parts() -> Any:
+            return torch.stack([ttnn.to_torch(part) for part in ttnn.get_device_tensors(read(entry.tensor))])
+
         if not self.alive(entry):
-            self.refuse_expected(lambda: read(entry.tensor), "a read of a dead tensor")
+            self.refuse_expected(parts, "a read of a dead tensor")
             return
         if self.capture:
-            self.refuse_expected(lambda: read(entry.tensor), "a read in a capture")
+            self.refuse_expected(parts, "a read in a capture")
             return
         try:
-            values = read(entry.tensor).float()
+            values = parts().float()
         except RuntimeError as error:
             if any(reason in str(error) for reason in EXPLAINED):
                 raise
@@ -266,7 +275,8 @@ class Machine:
         def compute() -> Any:
             import torch
 
-            return _wrapped((function or getattr(torch, name))(x.values, y.values))
+            other = y.values.reshape(x.values.shape)  # one may be a view of the other's kind
+            return _wrapped((function or getattr(torch, name))(x.values, other))
 
         def call() -> Any:
             return _wrap(getattr(ttnn, name)(a.tensor, b.tensor, queue_id=queue))
@@ -291,6 +301,55 @@ class Machine:
             return x.values.clone() if name == "clone" else getattr(torch, name)(x.values)
 
         self.operate(lambda: getattr(ttnn, name)(a.tensor, queue_id=self.queue()), compute, [a])
+
+    def do_exchange(self) -> None:
+        """Sum over the chips; or gather and cut again, which doubles what each chip holds."""
+        import ttnn
+
+        if self.chips == 1:
+            return
+        a = self.pick()
+        x = a.cell
+        if self.random.random() < 0.5:
+            self.operate(
+                lambda: _wrap(ttnn.all_reduce(a.tensor, cluster_axis=1)),
+                lambda: _wrapped(x.values.sum(dim=0, keepdim=True).expand_as(x.values).clone()),
+                [a],
+            )
+        else:
+            self.operate(
+                lambda: _wrap(
+                    ttnn.reduce_scatter(ttnn.all_gather(a.tensor, dim=-1, cluster_axis=1), dim=-1, cluster_axis=1)
+                ),
+                lambda: _wrapped(x.values * self.chips),
+                [a],
+            )
+
+    def do_send(self) -> None:
+        import ttnn
+
+        a, b = self.pick(), self.pick()
+        if self.chips == 1 or a.tensor.shape != b.tensor.shape or a.cell is b.cell:
+            return
+        x, y, sender = a.cell, b.cell, self.random.randrange(2)
+        with self.failing(a, b):
+            ttnn.point_to_point(
+                a.tensor,
+                ttnn.MeshCoordinate(0, sender),
+                ttnn.MeshCoordinate(0, 1 - sender),
+                output_tensor=b.tensor,
+            )
+        assert self.alive(a), "a send of a dead tensor"
+        assert self.alive(b), "a send into a dead tensor"
+
+        def step() -> None:
+            if y.values is None:  # known on the receiver alone
+                y.values = UNKNOWN
+                return
+            y.values = y.values.clone()
+            y.values[1 - sender] = x.values[sender].reshape(y.values.shape[1:])
+
+        self.run([x, y], y, step)
 
     def do_move(self) -> None:
         import ttnn
@@ -455,6 +514,9 @@ class Machine:
                     _wrap(getattr(ttnn, name)(a, a))
                 ttnn.maximum(a, a, output_tensor=a)
                 ttnn.add(a, 0.0, output_tensor=ttnn.clone(a))
+                if self.chips > 1:
+                    ttnn.all_reduce(a, cluster_axis=1)
+                    ttnn.reduce_scatter(ttnn.all_gather(a, dim=-1, cluster_axis=1), dim=-1, cluster_axis=1)
 
     def do_reopen(self) -> None:
         if self.random.random() < 0.1:
@@ -488,6 +550,8 @@ ACTIONS = (
     *("move",) * 2,
     *("view",) * 2,
     *("in_place", "in_place", "into", "into"),
+    *("exchange",) * 3,
+    "send",
     *("deallocate",) * 2,
     *("synchronize",) * 3,
     *("begin", "end", "end", "execute", "execute", "execute"),
@@ -495,14 +559,14 @@ ACTIONS = (
 )
 
 
-def main(cache: str, seed: str, seconds: str) -> None:
-    target = EmulatedTarget(system_of("n150"), (1, 1), Path(cache))
+def main(cache: str, seed: str, seconds: str, chips: str) -> None:
+    target = EmulatedTarget(system_of("n150" if chips == "1" else "n300"), (1, int(chips)), Path(cache))
     target.prepare()
     target.install()
     import torch
 
     torch.set_num_threads(1)
-    machine = Machine(target, int(seed))
+    machine = Machine(target, int(seed), int(chips))
     machine.do_warm()
     machine.step_named("create")
     end = time.monotonic() + float(seconds)

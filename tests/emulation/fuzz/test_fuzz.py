@@ -18,8 +18,9 @@ MACHINE = Path(__file__).with_name("machine.py")
 @pytest.mark.parametrize(
     ("seed", "seconds"), [(1, 8), pytest.param(2, 120, marks=pytest.mark.slow)], ids=["short", "two minutes"]
 )
-def test_random_calls(pytestconfig: pytest.Config, seed: int, seconds: int) -> None:
-    run = _fuzz(pytestconfig, seed, seconds)
+@pytest.mark.parametrize("chips", [1, 2])
+def test_random_calls(pytestconfig: pytest.Config, chips: int, seed: int, seconds: int) -> None:
+    run = _fuzz(pytestconfig, seed, seconds, chips=chips)
     assert run.returncode == 0, run.stderr[-3000:]
     words = run.stdout.split("done ")[-1].split()
     steps, refused, checked = map(int, words)
@@ -41,13 +42,15 @@ def test_a_wrong_value_is_found(pytestconfig: pytest.Config, tmp_path: Path) -> 
     assert "wrong value" in run.stderr
 
 
-def _fuzz(config: pytest.Config, seed: int, seconds: int, program: Path = MACHINE) -> subprocess.CompletedProcess[str]:
+def _fuzz(
+    config: pytest.Config, seed: int, seconds: int, program: Path = MACHINE, *, chips: int = 1
+) -> subprocess.CompletedProcess[str]:
     cache = settings_of(config).cache_dir
     environment = os.environ | {"PYTHONPATH": str(Path(pytest_ttbringup.__file__).parents[1])}
     for name in [name for name in environment if name.startswith("TT_METAL_")]:
         del environment[name]  # this process's own device
     return subprocess.run(
-        [sys.executable, str(program), str(cache), str(seed), str(seconds)],
+        [sys.executable, str(program), str(cache), str(seed), str(seconds), str(chips)],
         env=environment,
         capture_output=True,
         text=True,

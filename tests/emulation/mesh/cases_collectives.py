@@ -136,6 +136,24 @@ def test_summing(mesh_device: ttnn.MeshDevice, values: torch.Tensor, reduce: Any
     assert wrong_chips(output, values, axis, total) == []
 
 
+@AXES
+def test_the_chips_parts_are_joined_in_the_order_of_the_mesh(
+    mesh_device: ttnn.MeshDevice, values: torch.Tensor, axis: int
+) -> None:
+    """However the groups of a collective ran through it: read as a whole, a tensor is its parts in a row."""
+    composer = ttnn.ConcatMeshToTensor(mesh_device, dim=0)
+    placed, line = place(values, mesh_device), (ttnn.MeshCoordinate(0, 1), ttnn.MeshCoordinate(1 - axis, 1 + axis))
+    outputs = {
+        "reduced": ttnn.all_reduce(placed, cluster_axis=axis),
+        "scattered": ttnn.reduce_scatter(placed, dim=3, cluster_axis=axis),
+        "sent": ttnn.point_to_point(placed, *line, output_tensor=place(values.flip(0), mesh_device)),
+    }
+    for name, output in outputs.items():
+        joined = ttnn.to_torch(output, mesh_composer=composer)
+        assert torch.equal(joined, torch.cat(parts(output))), name
+        assert not torch.equal(joined, torch.cat(parts(output)[::-1])), name
+
+
 def test_a_missing_all_reduce_is_seen(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:
     assert wrong_chips(place(values, mesh_device), values, 1, total) == list(range(CHIPS))
 
@@ -210,6 +228,73 @@ def test_point_to_point(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> N
     assert fresh[0].isnan().all()
     with pytest.raises(EmulationError, match=r"no way from \(0, 1\) to \(1, 3\)"):
         ttnn.point_to_point(place(values, mesh_device), sender, ttnn.MeshCoordinate(1, 3))
+
+
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
+def test_point_to_point_in_a_trace(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:
+    placed, target = place(values, mesh_device), place(torch.zeros_like(values), mesh_device)
+    sender, receiver = ttnn.MeshCoordinate(0, 1), ttnn.MeshCoordinate(1, 1)
+    ttnn.add(placed, placed)  # compiled
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    ttnn.point_to_point(placed, sender, receiver, output_tensor=target)
+    fresh = ttnn.point_to_point(ttnn.add(placed, placed), sender, receiver)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    assert not torch.cat(parts(target)).any()  # a capture computes nothing
+    with pytest.raises(EmulationError, match="has not been executed"):
+        ttnn.to_torch(ttnn.get_device_tensors(fresh)[5])
+    for number in (1, -2):
+        host = ttnn.from_torch(
+            number * values, layout=ttnn.TILE_LAYOUT, mesh_mapper=ttnn.ShardTensorToMesh(mesh_device, dim=0)
+        )
+        ttnn.copy_host_to_device_tensor(host, placed)
+        ttnn.execute_trace(mesh_device, trace, blocking=True)
+        assert torch.equal(parts(target)[5], number * values[1:2])
+        assert torch.equal(parts(fresh)[5], 2 * number * values[1:2])
+        assert not any(part.any() for part in parts(target)[:5] + parts(target)[6:])
+    ttnn.release_trace(mesh_device, trace)
+
+
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 22}], indirect=True)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_traced_step_follows_its_inputs(mesh_device: ttnn.MeshDevice, values: torch.Tensor, axis: int) -> None:
+    """A step of several collectives, whose replay is what the same calls give eagerly."""
+    placed = place(values, mesh_device)
+    weights = ttnn.from_torch(
+        torch.randn(1, 1, 256, 64).bfloat16(),
+        layout=ttnn.TILE_LAYOUT,
+        device=mesh_device,
+        mesh_mapper=ttnn.ReplicateTensorToMesh(mesh_device),
+    )
+    counter = ttnn.from_torch(
+        torch.zeros(1, 32, dtype=torch.int32), device=mesh_device, mesh_mapper=ttnn.ReplicateTensorToMesh(mesh_device)
+    )
+
+    def step() -> ttnn.Tensor:
+        partial = ttnn.linear(placed, weights)
+        total = ttnn.all_reduce(partial, cluster_axis=axis)
+        ttnn.deallocate(partial)
+        pieces = ttnn.reduce_scatter(ttnn.all_gather(total, dim=2, cluster_axis=1 - axis), dim=2, cluster_axis=1 - axis)
+        ttnn.plus_one(counter)
+        return ttnn.add(pieces, 1.0)
+
+    step()
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    replayed = step()
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    seen = []
+    for scale in (1.0, -0.5):
+        host = ttnn.from_torch(
+            scale * values, layout=ttnn.TILE_LAYOUT, mesh_mapper=ttnn.ShardTensorToMesh(mesh_device, dim=0)
+        )
+        ttnn.copy_host_to_device_tensor(host, placed)
+        ttnn.execute_trace(mesh_device, trace, blocking=False)
+        seen.append(parts(replayed))
+        eager = step()
+        assert all(torch.equal(one, other) for one, other in zip(seen[-1], parts(eager), strict=True))
+        ttnn.deallocate(eager)
+    assert not any(torch.equal(one, other) for one, other in zip(*seen, strict=True))
+    assert all(part.unique().tolist() == [5] for part in parts(counter))
+    ttnn.release_trace(mesh_device, trace)
 
 
 def test_a_stale_replica_is_seen(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:

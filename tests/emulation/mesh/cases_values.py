@@ -101,6 +101,16 @@ def test_distribute_and_aggregate(mesh_device: ttnn.MeshDevice) -> None:
     assert torch.equal(ttnn.to_torch(joined), values)
 
 
+def test_a_host_tensor_of_many_shards_is_written_where_it_is(mesh_device: ttnn.MeshDevice) -> None:
+    values = random(1, 1, 32, 512)
+    placed = place(values, ttnn.ShardTensorToMesh(mesh_device, dim=3), mesh_device)
+    host = ttnn.allocate_tensor_on_host(placed.spec, mesh_device)
+    ttnn.copy_device_to_host_tensor(placed, host)
+    assert all(torch.equal(one, other) for one, other in zip(parts(host), values.chunk(8, dim=3), strict=True))
+    with pytest.raises(EmulationError, match="spread over another number of chips"):
+        ttnn.copy_device_to_host_tensor(placed, ttnn.from_torch(values[..., :64], layout=ttnn.TILE_LAYOUT))
+
+
 def test_parts_are_combined_again(mesh_device: ttnn.MeshDevice) -> None:
     values = random(1, 1, 32, 512)
     placed = place(values, ttnn.ShardTensorToMesh(mesh_device, dim=3), mesh_device)

@@ -180,9 +180,9 @@ def test_queues_that_do_not_exist(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) 
 
 def test_what_is_known_through_a_third_party(mesh_device: ttnn.MeshDevice) -> None:  # noqa: ARG001
     queues = CommandQueues()
-    place = (0, ttnn.BufferType.DRAM, 64)
+    place = (0, ttnn.BufferType.DRAM.value, 64)
     queues.command("write", 0, 0, reads=[], writes=[place])
     queues.wait(1, queues.record(0, 0))
-    queues.command("other", 1, 0, reads=[], writes=[(0, ttnn.BufferType.DRAM, 128)])
+    queues.command("other", 1, 0, reads=[], writes=[(0, ttnn.BufferType.DRAM.value, 128)])
     queues.host_waits(queues.record(0, 1))
     queues.command("read", 1, 0, reads=[place], writes=[])

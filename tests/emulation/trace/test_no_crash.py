@@ -31,6 +31,10 @@ def dead():
     ttnn.deallocate(made)
     return made
 
+def whole():
+    cores = ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(7, 7))
+    return ttnn.SubDevice([ttnn.CoreRangeSet({cores})])
+
 def host():
     return ttnn.from_torch(torch.ones(32, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
 
@@ -57,6 +61,8 @@ ttnn.begin_trace_capture(device); ttnn.add(tensor(), 1.0)
 ttnn.execute_trace(device, ttnn.MeshTraceId(7))
 device.quiesce_devices()
 device.load_sub_device_manager(device.create_sub_device_manager([], 3200))
+device.load_sub_device_manager(device.create_sub_device_manager([whole(), whole()], 0))
+device.load_sub_device_manager(device.create_sub_device_manager([whole()], 3200))
 ttnn.copy_host_to_device_tensor(host(), dead())
 ttnn.copy_device_to_host_tensor(dead(), host())
 ttnn.dump_tensor("unused.tensorbin", dead())
@@ -89,6 +95,9 @@ ttnn.begin_trace_capture(device)
 ttnn.wait_for_event(1, ttnn.record_event(device, 0))
 ttnn.wait_for_event(0, ttnn.record_event(device, 0))
 ttnn.close_mesh_device(device)
+device.load_sub_device_manager(device.create_sub_device_manager([whole()], 0)); ttnn.neg(tensor())
+device.clear_loaded_sub_device_manager(); device.reset_sub_device_stall_group()
+device.set_sub_device_stall_group([ttnn.SubDeviceId(0)]); ttnn.synchronize_device(device)
 ttnn.deallocate(dead())"""
 
 

@@ -29,6 +29,10 @@ IN_CAPTURE = {
     "from_device": (lambda x: ttnn.from_device(x), "ttnn.from_device in the capture.*Reads are not supported"),
     "item": (lambda x: x.item(), "Reads are not supported"),
     "print": (lambda x: repr(x), "Reads are not supported"),
+    "copy to host": (
+        lambda x: ttnn.copy_device_to_host_tensor(x, on_host(0.0)),
+        "ttnn.copy_device_to_host_tensor in the capture.*Reads are not supported",
+    ),
     "copy": (lambda x: ttnn.copy_host_to_device_tensor(on_host(2.0), x), "ttnn.copy_host_to_device_tensor.*Writes are"),
     "from_torch": (
         lambda x: ttnn.from_torch(torch.ones(32, 32), layout=ttnn.TILE_LAYOUT, device=x.device()),
