@@ -18,7 +18,6 @@ def guarded_methods(is_closed: Callable[[Any], bool]) -> dict[str, Callable[[_Me
     """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
     return {
         "quiesce_devices": lambda _: _refused("quiesce_devices", "it waits for fabric routers, which are not emulated"),
-        "load_sub_device_manager": lambda _: _refused("load_sub_device_manager", "sub-devices are not emulated"),
         **{name: _open_only(name, is_closed) for name in ("create_submesh", "create_submeshes")},
     }
 

@@ -1,0 +1,107 @@
+"""Sub-devices: parts of a chip's cores that run programs of their own.
+
+TT-Metal's mock cluster crashes when a sub-device manager is loaded. Values don't depend on which cores compute them, so
+here loading one only notes how many sub-devices there are, and programs run on the whole chip. What goes unchecked:
+that an operation's cores and its sharded tensors lie inside its sub-device, and the memory sub-devices keep for
+themselves (`local_l1_size`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.errors import EmulationError
+
+if TYPE_CHECKING:
+    import ttnn
+
+_Method = Callable[..., Any]
+
+
+class SubDevices:
+    """The sub-device managers of all mesh devices of this process."""
+
+    def __init__(self) -> None:
+        self._sizes: list[tuple[Any, int]] = []
+        """Each manager's id and how many sub-devices it has."""
+        self._loaded: dict[int, int] = {}
+        """How many sub-devices the loaded manager of a mesh device has, by the id of the mesh device."""
+
+    def methods(self) -> dict[str, Callable[[_Method], _Method]]:
+        """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
+        return {
+            "create_sub_device_manager": self._creating,
+            "load_sub_device_manager": lambda _: lambda mesh, manager: self._load(mesh, manager),
+            "clear_loaded_sub_device_manager": lambda _: lambda mesh: self._clear(mesh),
+            "set_sub_device_stall_group": self._setting_stall_group,
+        }
+
+    def on_whole_chip(self, mesh: ttnn.MeshDevice, keywords: dict[str, Any]) -> dict[str, Any]:
+        """An operation's keywords with the whole chip in place of one of the sub-devices loaded here.
+
+        Raises:
+            EmulationError: the loaded manager has no such sub-device.
+        """
+        if mesh.id() not in self._loaded:
+            return keywords
+        import ttnn
+
+        changed = {}
+        for name, value in keywords.items():
+            if isinstance(value, ttnn.SubDeviceId):
+                self._check(mesh, [value])
+                changed[name] = ttnn.SubDeviceId(0)
+        return keywords | changed if changed else keywords
+
+    def known_to_mock(self, mesh: ttnn.MeshDevice, sub_devices: Sequence[Any]) -> Sequence[Any]:
+        """The sub-devices to name in a call to TT-NN itself: none where a manager is loaded that only we know of."""
+        if mesh.id() not in self._loaded:
+            return sub_devices
+        self._check(mesh, sub_devices)
+        return []
+
+    def close(self, device: int) -> None:
+        """Forget what was loaded on a mesh device that is closed."""
+        self._loaded.pop(device, None)
+
+    def clear(self) -> None:
+        """Forget all managers, whose ids TT-NN's bindings would miss at exit."""
+        self._sizes.clear()
+        self._loaded.clear()
+
+    def _creating(self, original: _Method) -> _Method:
+        def create(mesh: ttnn.MeshDevice, sub_devices: Sequence[ttnn.SubDevice], local_l1_size: int) -> Any:
+            made = original(mesh, sub_devices, local_l1_size)
+            self._sizes.append((made, len(sub_devices)))
+            return made
+
+        return create
+
+    def _load(self, mesh: ttnn.MeshDevice, manager: Any) -> None:
+        size = next((size for made, size in self._sizes if made is manager), None)
+        if size is None:
+            raise EmulationError(
+                f"MeshDevice.load_sub_device_manager: {manager!r} is no sub-device manager; "
+                "MeshDevice.create_sub_device_manager makes them."
+            )
+        self._loaded[mesh.id()] = size
+
+    def _clear(self, mesh: ttnn.MeshDevice) -> None:
+        self._loaded.pop(mesh.id(), None)
+
+    def _setting_stall_group(self, original: _Method) -> _Method:
+        def set_group(mesh: ttnn.MeshDevice, sub_device_ids: Sequence[Any]) -> None:
+            original(mesh, sub_device_ids) if mesh.id() not in self._loaded else self._check(mesh, sub_device_ids)
+
+        return set_group
+
+    def _check(self, mesh: ttnn.MeshDevice, ids: Sequence[Any]) -> None:
+        import ttnn
+
+        size = self._loaded[mesh.id()]
+        for wanted in ids:
+            if all(wanted != ttnn.SubDeviceId(number) for number in range(size)):
+                raise EmulationError(
+                    f"{wanted} is out of range: the loaded sub-device manager has {size} sub-devices, numbered from 0."
+                )
