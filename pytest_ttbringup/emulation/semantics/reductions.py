@@ -45,6 +45,19 @@ def prefix_scan(a: torch.Tensor, bx: torch.Tensor, h_prev: torch.Tensor, **_: An
     return torch.stack(states).reshape(a.shape)
 
 
+@semantics("ttnn.ema")
+def ema(input_tensor: torch.Tensor, alpha: float, **_: Any) -> torch.Tensor:
+    """The moving average y[t] = alpha * y[t - 1] + (1 - alpha) * x[t] along the last dimension, from y[-1] = 0 on."""
+    import torch
+
+    averages = torch.empty_like(input_tensor)
+    average = torch.zeros_like(input_tensor[..., 0])
+    for step in range(input_tensor.shape[-1]):
+        average = alpha * average + (1 - alpha) * input_tensor[..., step]
+        averages[..., step] = average
+    return averages
+
+
 @semantics("ttnn.experimental.repeat_and_interleave_eltwise_mul")
 def repeat_and_interleave_eltwise_mul(a: torch.Tensor, b: torch.Tensor, **_: Any) -> torch.Tensor:
     """A [..., 32] repeated times b [..., N] with every column repeated 32 times -> [..., 32 N]; either may be expanded
