@@ -20,6 +20,7 @@ from pytest_ttbringup.option_table import (
     LAYERS,
     MESH,
     MODEL,
+    NUMERICS,
     PCC_THRESHOLD,
     SEED,
     SYSTEM,
@@ -29,7 +30,7 @@ from pytest_ttbringup.option_table import (
     given,
 )
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED
-from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target
+from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target, emulated
 from pytest_ttbringup.targets.systems import SYSTEMS, System, system_holding, system_of
 
 __all__ = ["Layers", "Settings", "add_options", "resolve", "settings_of"]
@@ -46,6 +47,7 @@ class Settings:
         target_reason: why that one, for the report header.
         system: the name of a system of `targets.systems`.
         mesh: mesh shape (rows, columns).
+        numerics: the emulated target's arithmetic: `device`, `exact` or `bitexact`.
         pcc_threshold: the user's own threshold for every comparison; None leaves it to each comparison.
         models: models the catalog can resolve, as they were named and in that order.
         layers: `edges` (first, middle, last), `all`, or layer numbers that every model has.
@@ -57,6 +59,7 @@ class Settings:
     target_reason: str
     system: str
     mesh: tuple[int, int]
+    numerics: str
     pcc_threshold: float | None
     models: tuple[str, ...]
     layers: Layers
@@ -89,6 +92,7 @@ def resolve(config: pytest.Config) -> Settings:
         target_reason=reason,
         system=system.name,
         mesh=_parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh),
+        numerics=_parsed(given(config, NUMERICS), _numerics, emulated.DEFAULT_NUMERICS),
         pcc_threshold=_parsed(given(config, PCC_THRESHOLD), _pcc_threshold, None),
         models=models,
         layers=_parsed(given(config, LAYERS), lambda it: _layers(it, models), "edges"),
@@ -152,6 +156,12 @@ def _larger(mesh: tuple[int, int], system: System) -> str:
         f"No system holds it: the largest, {SYSTEM.flag}={largest.name}, has {largest.chips} chips "
         f"({largest.mesh[0]}x{largest.mesh[1]})."
     )
+
+
+def _numerics(value: Given) -> str:
+    if value.value not in emulated.NUMERICS:
+        value.refuse("no such arithmetic.", _choose(value.value, emulated.NUMERICS))
+    return value.value
 
 
 def _pcc_threshold(value: Given) -> float:

@@ -47,6 +47,9 @@ class Target(Protocol):
     def header(self) -> str:
         """The target in a few words, for the report header."""
 
+    def arithmetic(self) -> str:
+        """How values are computed: the emulated target's numerics, or empty where a device or simulator does it."""
+
 
 class TTNNTarget:
     """The common part: a target on which TT-NN opens and closes meshes itself."""
@@ -112,6 +115,9 @@ class TTNNTarget:
 
     def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:  # noqa: ARG002
         return True, []
+
+    def arithmetic(self) -> str:
+        return ""
 
     def header(self) -> str:
         rows, cols = self.mesh

@@ -1,0 +1,72 @@
+"""With which arithmetic the emulated device computes: `--tt-numerics`.
+
+- `exact`: in float32, each result rounded to its tensor's format. What an operation means, without the device's own
+  arithmetic.
+- `device`: as the device does, as far as it is quick. Large matmuls are modelled to their statistics.
+- `bitexact`: as the device does, bit by bit. For small cases.
+
+Operations call `arithmetic()` for what the device has rules of its own for; all others are the same in each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
+
+
+class Arithmetic(Protocol):
+    """What depends on the device's arithmetic. Results need not be rounded to the output's format yet."""
+
+    def matmul(
+        self,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        setting: MatmulSetting,
+        *,
+        bias: torch.Tensor | None = None,
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """[..., M, K] x [..., K, N] (+ bias [..., M or 1, N], then the activation) -> [..., M, N]."""
+
+
+_chosen: list[Arithmetic] = []
+
+
+def arithmetic() -> Arithmetic:
+    """The arithmetic of this process."""
+    if not _chosen:
+        choose("exact")
+    return _chosen[0]
+
+
+def restore(before: Arithmetic) -> None:
+    """Compute again with what `arithmetic` gave before."""
+    _chosen[:] = [before]
+
+
+def choose(name: str, cache_dir: Path | None = None) -> None:
+    """Compute with the arithmetic of this name from now on.
+
+    Args:
+        name: one of `targets.emulated.NUMERICS`.
+        cache_dir: where compiled loops are kept, unless NUMBA_CACHE_DIR says; None for beside their source, or where
+            numba finds a place if that can't be written.
+    """
+    from pytest_ttbringup.emulation.arithmetic.device import Device
+    from pytest_ttbringup.emulation.arithmetic.exact import Exact
+
+    makers: dict[str, Callable[[], Any]] = {
+        "device": Device,
+        "exact": Exact,
+        "bitexact": lambda: Device(bit_by_bit=True),
+    }
+    _chosen[:] = [makers[name]()]
+    if cache_dir is not None:
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba"))  # read when numba is imported
