@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.bindings import bound
 from pytest_ttbringup.emulation.calls import Call, device_tensors, flat, substitute
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.collectives import collective_function, require_fabric, run_collective
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host import to_host, values_of
@@ -327,5 +327,5 @@ def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) ->
                     f"{list(tensor.shape)}"
                 )
             part = part.reshape(tuple(tensor.shape))
-        rounded.append(round_to(part, tensor.dtype))
+        rounded.append(arithmetic().stored(part, tensor.dtype, name))
     return rounded

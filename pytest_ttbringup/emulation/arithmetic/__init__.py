@@ -17,12 +17,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
+    import ttnn
 
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
+Activation = Callable[["torch.Tensor", bool], "torch.Tensor"]
+"""A fused activation: of values, and whether the vector unit computes it for BF16 destinations."""
+
 
 class Arithmetic(Protocol):
-    """What depends on the device's arithmetic. Results need not be rounded to the output's format yet."""
+    """What depends on the device's arithmetic. Results need not be rounded to the output's format yet.
+
+    A method that may give None does so where this arithmetic has no rule of its own for what is asked.
+    """
 
     def matmul(
         self,
@@ -31,9 +38,44 @@ class Arithmetic(Protocol):
         setting: MatmulSetting,
         *,
         bias: torch.Tensor | None = None,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        activation: Activation | None = None,
     ) -> torch.Tensor:
         """[..., M, K] x [..., K, N] (+ bias [..., M or 1, N], then the activation) -> [..., M, N]."""
+
+    def norm(
+        self,
+        x: torch.Tensor,
+        *,
+        centered: bool,
+        epsilon: float,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        residual: torch.Tensor | None,
+        output: ttnn.DataType,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        """RMS norm over the last dimension of [..., D], or layer norm (`centered`); weight and bias [D]."""
+
+    def softmax(
+        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+    ) -> torch.Tensor | None:
+        """Over the last dimension; `fp32` if the operation computes in FP32 by itself."""
+
+    def total(
+        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+    ) -> torch.Tensor | None:
+        """The sum or mean along one of the last two dimensions, which stays with size 1."""
+
+    def binary(
+        self, name: str, a: torch.Tensor, b: torch.Tensor, formats: tuple[ttnn.DataType, ttnn.DataType]
+    ) -> torch.Tensor | None:
+        """`add`, `subtract` or `multiply` of tensors of these formats."""
+
+    def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
+        """A function of the vector unit for BF16 destinations, by the name of TT-NN's operation."""
+
+    def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
+        """What an output of `dtype` of the operation of this full name holds, given its values."""
 
 
 _chosen: list[Arithmetic] = []
@@ -62,7 +104,7 @@ def choose(name: str, cache_dir: Path | None = None) -> None:
     from pytest_ttbringup.emulation.arithmetic.device import Device
     from pytest_ttbringup.emulation.arithmetic.exact import Exact
 
-    makers: dict[str, Callable[[], Any]] = {
+    makers: dict[str, Callable[[], Arithmetic]] = {
         "device": Device,
         "exact": Exact,
         "bitexact": lambda: Device(bit_by_bit=True),

@@ -14,7 +14,7 @@ documentation, MVMUL)."""
 ACTIVATION_BITS = 7
 """The same of SrcB: a matmul's activations."""
 
-_WEIGHT_ALL, _ACTIVATION_ALL = 10, 11
+WEIGHT_ALL, ACTIVATION_ALL = 10, 11
 """What all phases together take: of TF32's eleven significant bits, SrcA's last is ignored."""
 
 
@@ -40,10 +40,10 @@ def flush_denormals(values: torch.Tensor) -> torch.Tensor:
 def weight_parts(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights as the sum of what even phases multiply (five bits) and what odd phases do (the next five)."""
     high = leading_bits(values, WEIGHT_BITS)
-    return high, leading_bits(values, _WEIGHT_ALL) - high
+    return high, leading_bits(values, WEIGHT_ALL) - high
 
 
 def activation_parts(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Activations as the sum of what phases 0 and 1 multiply (seven bits) and what 2 and 3 do (the next four)."""
     high = leading_bits(values, ACTIVATION_BITS)
-    return high, leading_bits(values, _ACTIVATION_ALL) - high
+    return high, leading_bits(values, ACTIVATION_ALL) - high

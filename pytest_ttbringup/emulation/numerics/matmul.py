@@ -32,7 +32,7 @@ def matmul(
     output: ttnn.DataType,
     exact: bool = False,
     bias: torch.Tensor | None = None,
-    activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    activation: Callable[[torch.Tensor, bool], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """[..., M, K] x [..., K, N] (+ bias, then an activation) -> [..., M, N] as packed into the output's format.
 
@@ -44,7 +44,7 @@ def matmul(
         output: format of the result.
         exact: bit for bit whatever the size, else only up to `SMALL`.
         bias: of [..., M or 1, N].
-        activation: fused, computed on the destination registers.
+        activation: fused, computed on the destination registers; told whether they are BF16.
     """
     import torch
 
@@ -69,7 +69,7 @@ def matmul(
     if bias is not None:
         result = add(result, bias, fp32=config.fp32)
     if activation is not None:
-        result = activation(result)
+        result = activation(result, not config.fp32)
         if not config.fp32:
             result = result.to(torch.bfloat16).float()
     return pack(result, output)

@@ -15,7 +15,7 @@ from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.semantics.communication import all_gather, reduce_scatter
 from pytest_ttbringup.emulation.semantics.matmul import MINIMAL, MINIMAL_BLOCK, multiplied
-from pytest_ttbringup.emulation.semantics.normalization import rms_norm
+from pytest_ttbringup.emulation.semantics.normalization import normed
 
 if TYPE_CHECKING:
     import torch
@@ -96,13 +96,13 @@ def _setting(group: Group, a: str, b: str, output: ttnn.Tensor) -> MatmulSetting
 
 @collective("ttnn.fused_rms_minimal")
 def fused_rms_minimal(
-    _: Group,
+    group: Group,
     *,
     input_tensor: Parts,
     weight: Parts | None = None,
     residual_input_tensor: Parts | None = None,
     epsilon: float = 1e-12,
-    **__: Any,
+    **_: Any,
 ) -> Parts:
     """RMS norm over the last dimension of the parts joined: x / sqrt(mean over all chips of x^2 + epsilon) * weight.
 
@@ -114,8 +114,9 @@ def fused_rms_minimal(
     residuals = residual_input_tensor or [torch.zeros(())] * len(input_tensor)
     sums = [part + residual for part, residual in zip(input_tensor, residuals, strict=True)]
     gains = torch.cat([gain.reshape(-1) for gain in weight]) if weight else None
-    normed = rms_norm(torch.cat(sums, dim=-1), epsilon=epsilon, weight=gains)
-    return list(normed.chunk(len(sums), dim=-1))
+    joined = torch.cat(sums, dim=-1)
+    result = normed(joined, output=group.outputs[0].dtype, centered=False, epsilon=epsilon, weight=gains)
+    return list(result.chunk(len(sums), dim=-1))
 
 
 def _products(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.activations import activated
-from pytest_ttbringup.emulation.arithmetic import arithmetic
+from pytest_ttbringup.emulation.arithmetic import Activation, arithmetic
 from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.errors import EmulationError
@@ -62,8 +60,8 @@ def multiplied(
     return arithmetic().matmul(a, b, setting, bias=bias, activation=_function(fused))
 
 
-def _function(activation: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    return None if activation is None else partial(activated, activations=activation)
+def _function(activation: Any) -> Activation | None:
+    return None if activation is None else lambda values, coarse: activated(values, activation, coarse)
 
 
 MINIMAL = KernelConfig(phases=2, fp32=True, l1_accumulation=True)
