@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.bindings import bound
 from pytest_ttbringup.emulation.calls import Call, device_tensors, flat, substitute
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.collectives import collective_function, require_fabric, run_collective
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host import to_host, values_of
@@ -369,7 +369,7 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
 def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
     """Results of one chip, each of the shape and dtype of its output."""
     if hasattr(result, "dtype") and len(outputs) == 1 and outputs[0].shape == result.shape and not result.is_complex():
-        return [round_to(result, outputs[0].dtype)]  # most often
+        return [arithmetic().stored(result, outputs[0].dtype, name)]  # most often
     if isinstance(output, (list, tuple)) and isinstance(result, (list, tuple)) and len(output) == len(result):
         result = [part for part, tensor in zip(result, output, strict=True) if tensor is not None]  # not asked for
     parts = [part for it in flat(result) for part in ((it.real, it.imag) if it.is_complex() else (it,))]
@@ -385,5 +385,5 @@ def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) ->
                     f"{list(tensor.shape)}"
                 )
             part = part.reshape(tuple(tensor.shape))
-        rounded.append(round_to(part, tensor.dtype))
+        rounded.append(arithmetic().stored(part, tensor.dtype, name))
     return rounded

@@ -49,6 +49,9 @@ class Target(Protocol):
     def header(self) -> str:
         """The target in a few words, for the report header."""
 
+    def arithmetic(self) -> str:
+        """How values are computed: the emulated target's numerics, or empty where a device or simulator does it."""
+
 
 _FABRIC_KEYWORDS = {
     "reliability_mode": "reliability_mode",
@@ -125,6 +128,9 @@ class TTNNTarget:
 
     def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:  # noqa: ARG002
         return True, []
+
+    def arithmetic(self) -> str:
+        return ""
 
     def header(self) -> str:
         rows, cols = self.mesh
