@@ -106,8 +106,7 @@ class ContiguousKVCache:
                 ttnn.fill_cache(cache, rows, chunk.user, update_idx=chunk.start)
 
     def attend_prefill(self, query: ttnn.Tensor, chunk: PrefillChunk, *, scale: float) -> ttnn.Tensor:
-        table = self.users.stretch(chunk.user, 0, self.shape[2])
-        return _attend_chunk(self, query, table, chunk, scale)
+        return _attend_chunk(self, self.users, query, chunk, scale)
 
     def to_torch(self) -> tuple[torch.Tensor, torch.Tensor]:
         return _read(self.keys), _read(self.values)
@@ -169,10 +168,10 @@ class PagedKVCache:
         for heads, cache in ((key, self.keys), (value, self.values)):
             with _filled_rows(heads, chunk) as rows:
                 ttnn.experimental.paged_fill_cache(cache, rows, blocks, batch_idx=0)
+        ttnn.deallocate(blocks)
 
     def attend_prefill(self, query: ttnn.Tensor, chunk: PrefillChunk, *, scale: float) -> ttnn.Tensor:
-        table = self.page_table.stretch(chunk.user, 0, self.shape[2])
-        return _attend_chunk(self, query, table, chunk, scale)
+        return _attend_chunk(self, self.page_table, query, chunk, scale)
 
     def to_torch(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self._gather(_read(self.keys)), self._gather(_read(self.values))
@@ -194,22 +193,25 @@ class PagedKVCache:
 
 def _attend_chunk(
     cache: ContiguousKVCache | PagedKVCache,
+    page_table: PageTable,
     query: ttnn.Tensor,
-    table: ttnn.Tensor,
     chunk: PrefillChunk,
     scale: float,
 ) -> ttnn.Tensor:
-    return ttnn.transformer.chunked_scaled_dot_product_attention(
+    blocks = page_table.stretch(chunk.user, 0, cache.shape[2])
+    attended = ttnn.transformer.chunked_scaled_dot_product_attention(
         query,
         cache.keys,
         cache.values,
-        table,
+        blocks,
         chunk_start_idx=chunk.start,
         scale=scale,
         program_config=sdpa_prefill_program_config(query.device(), rows=chunk.rows, start=chunk.start),
         compute_kernel_config=cache.prefill_kernel_config,
         memory_config=ttnn.DRAM_MEMORY_CONFIG,
     )
+    ttnn.deallocate(blocks)
+    return attended
 
 
 @contextmanager

@@ -121,6 +121,12 @@ class CausalLM:
         self.lm_head.greedy(logits, out=state.tokens_out)
         state.advance()
 
+    def decode_forced(self, state: DecodeState, kv_caches: Sequence[KVCache]) -> ttnn.Tensor:
+        """One step whose successor's tokens are given: the logits [1, 1, B, V], and every user at its next position."""
+        logits = self.decode(state, kv_caches)
+        state.advance()
+        return logits
+
     def prefill(self, chunk: PrefillChunk, kv_caches: Sequence[KVCache]) -> ttnn.Tensor:
         """The hidden state [1, 1, S, D] of a chunk after the last layer, before the final norm.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import ttnn
@@ -13,22 +13,19 @@ from .config import DECODE_BATCH, TILE_SIZE, ModelConfig
 from .layouts import replicated
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PageTable:
     """Which block holds which positions of a user; one for all layers.
 
     Args:
         rows: int32 [B, blocks per user] on the host: `rows[b, i]` is the block of user b's positions from i·block_size.
         block_size: positions in a block, a multiple of 32.
-        mesh_device: where the table is used.
         device_rows: the rows on the device, row-major.
     """
 
     rows: torch.Tensor
     block_size: int
-    mesh_device: ttnn.MeshDevice
     device_rows: ttnn.Tensor
-    _stretches: dict[tuple[int, int, int], ttnn.Tensor] = field(default_factory=dict)
 
     @classmethod
     def from_rows(
@@ -50,7 +47,15 @@ class PageTable:
             raise BringupError(f"The page table has shape {list(rows.shape)}; these sizes need {list(shape)}.")
         if not torch.equal(rows.flatten().sort().values, torch.arange(rows.numel(), dtype=rows.dtype)):
             raise BringupError(f"The page table must name each of the blocks 0 to {rows.numel() - 1} once.")
-        return cls(rows=rows, block_size=block_size, mesh_device=mesh_device, device_rows=_on_device(mesh_device, rows))
+        device_rows = ttnn.from_torch(
+            rows.to(torch.int32),
+            dtype=ttnn.int32,
+            layout=ttnn.ROW_MAJOR_LAYOUT,
+            device=mesh_device,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+            mesh_mapper=replicated(mesh_device),
+        )
+        return cls(rows=rows, block_size=block_size, device_rows=device_rows)
 
     @classmethod
     def whole_users(cls, mesh_device: ttnn.MeshDevice, config: ModelConfig) -> PageTable:
@@ -58,9 +63,9 @@ class PageTable:
         return cls.from_rows(mesh_device, config, torch.arange(DECODE_BATCH)[:, None], block_size=config.max_seq_len)
 
     def stretch(self, user: int, start: int, stop: int) -> ttnn.Tensor:
-        """The blocks of a user's positions `start` to `stop` - 1: int32 [1, blocks], row-major, on the device.
+        """The blocks of a user's positions `start` to `stop` - 1: int32 [1, blocks], row-major, the caller's to free.
 
-        It comes from the host once and is kept: the same stretch serves all layers.
+        Made anew by each call: what stays on the device after a trace was captured may be overwritten by its replays.
 
         Raises:
             BringupError: `start` is not the first position of a block.
@@ -70,19 +75,4 @@ class PageTable:
                 f"A prefill from position {start} does not start with a block of {self.block_size} positions. "
                 "Make the length of a prefill chunk a multiple of the page block size."
             )
-        key = (user, start // self.block_size, -(-stop // self.block_size))
-        if key not in self._stretches:
-            first, last = key[1:]
-            self._stretches[key] = _on_device(self.mesh_device, self.rows[user : user + 1, first:last])
-        return self._stretches[key]
-
-
-def _on_device(mesh_device: ttnn.MeshDevice, rows: torch.Tensor) -> ttnn.Tensor:
-    return ttnn.from_torch(
-        rows.to(torch.int32),
-        dtype=ttnn.int32,
-        layout=ttnn.ROW_MAJOR_LAYOUT,
-        device=mesh_device,
-        memory_config=ttnn.DRAM_MEMORY_CONFIG,
-        mesh_mapper=replicated(mesh_device),
-    )
+        return ttnn.slice(self.device_rows, (user, start // self.block_size), (user + 1, -(-stop // self.block_size)))
