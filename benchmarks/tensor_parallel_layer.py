@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _memory import print_memory
+
 from pytest_ttbringup.targets.emulated import EmulatedTarget
 from pytest_ttbringup.targets.systems import system_of
 
@@ -82,7 +84,7 @@ def main() -> None:
     target.start_test(mesh)
     try:
         _run(Sizes().shrunk(arguments.shrink), mesh)
-        _print_memory(target.end_test(mesh)[1])
+        print_memory(target.end_test(mesh)[1])
     finally:
         target.close_mesh(mesh)
 
@@ -308,17 +310,6 @@ def _resident() -> float:
     """This process's memory now, in GiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**30
-
-
-def _print_memory(devices: list[dict[str, Any]]) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"host: {peak:.2f} GiB at most (the whole process, PyTorch and TT-NN included)")
-    for device in devices:
-        for kind in ("dram", "l1"):
-            used = device[kind]
-            share = used["peak"] / used["size"]
-            total = used["peak"] * used["banks"] / 2**20
-            print(f"each chip: {kind.upper()} {total:.0f} MiB at most ({share:.1%} of {used['banks']} banks)")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.activations import activated
 from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.products import product
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def linear(
     """
     a = input_tensor_a.transpose(-1, -2) if transpose_a else input_tensor_a
     b = input_tensor_b.transpose(-1, -2) if transpose_b else input_tensor_b
-    product = a @ b
+    out = product(a, b)
     if bias is not None:
-        product = product + bias
-    return activated(product, getattr(program_config, "fused_activation", None) or activation)
+        out = out + bias
+    return activated(out, getattr(program_config, "fused_activation", None) or activation)
 
 
 @semantics("ttnn.experimental.minimal_matmul")
