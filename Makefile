@@ -20,10 +20,10 @@ demo: setup ## bring up SmolLM2-135M (real weights, or MODEL=NAME) rung by rung,
 	$(PY) -m pytest model_tests --tt-model=$(MODEL)
 
 test: setup ## run all quick tests, and the ladder for a tiny model
-	$(PY) -m pytest -n 2 -m "not slow"
+	$(PY) -m pytest tests model_tests -n 2 -m "not slow"
 
 proof: setup ## run the slow proofs
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest tests model_tests -m slow
 
 lint: setup ## ruff: rules and format
 	$(PY) -m ruff check .

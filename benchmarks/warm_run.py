@@ -1,6 +1,7 @@
 """A warm `pytest -k decode_mlp` for the tiny model, as a ratio to importing torch, transformers and ttnn.
 
-Both are whole processes, run in turn; what an engineer waits for after each edit, beside what no tool can save.
+Both are whole processes, run in turn; what an engineer waits for after each edit, beside what no tool can save. Both
+may keep Python's compiled files, as is usual, even if the environment forbids it (PYTHONDONTWRITEBYTECODE).
 
     python benchmarks/warm_run.py [--rounds=N]
 """
@@ -27,13 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
+    environment = {**os.environ, "LOGURU_LEVEL": "ERROR"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(rounds + 1):
         for name, command in COMMANDS.items():
             start = time.perf_counter()
-            subprocess.run(
-                command, cwd=ROOT, env=os.environ | {"LOGURU_LEVEL": "ERROR"}, check=True, capture_output=True
-            )
+            subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
             if number:  # the first round fills caches
                 times[name].append(time.perf_counter() - start)
     for name, measured in times.items():

@@ -27,6 +27,8 @@ def test_prefill_by_decode(
         torch.stack([rows[-1] for rows in logits]),
         name="prefill_by_decode logits after the prompt",
         axes=("user", "token"),
+        # bfloat8_b weights move all logits of a user together (SmolLM2: 0.026 of their RMS); softmax ignores that.
+        max_offset_error=None,
     )
     read = torch.arange(history.keys[0].shape[2]) < history.lengths[:, None]  # [B, S]: positions of the user's prompt
     for layer, cache in enumerate(generator.kv_caches):

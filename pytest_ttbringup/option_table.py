@@ -11,6 +11,7 @@ import pytest
 
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED
 from pytest_ttbringup.targets import TARGET_NAMES
+from pytest_ttbringup.targets.emulated import DEFAULT_NUMERICS
 from pytest_ttbringup.targets.systems import SYSTEMS
 
 DEFAULT_MODEL = "tiny-llama"
@@ -78,7 +79,16 @@ CACHE = Option(
     "folder for compiled kernels and converted weights (default: ttbringup in the user's cache folder)",
 )
 
-OPTIONS = (TARGET, SYSTEM, MESH, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
+NUMERICS = Option(
+    "--tt-numerics",
+    "TTBRINGUP_NUMERICS",
+    "tt_numerics",
+    "NUMERICS",
+    "how the emulated target computes: device (as the device, quickly), exact (float32, results rounded to their "
+    f"formats), bitexact (as the device, bit by bit; slow) (default: {DEFAULT_NUMERICS})",
+)
+
+OPTIONS = (TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
 
 
 @dataclass(frozen=True)

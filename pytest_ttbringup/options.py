@@ -20,6 +20,7 @@ from pytest_ttbringup.option_table import (
     LAYERS,
     MESH,
     MODEL,
+    NUMERICS,
     PCC_THRESHOLD,
     SEED,
     SYSTEM,
@@ -29,8 +30,7 @@ from pytest_ttbringup.option_table import (
     given,
 )
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED
-from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target
-from pytest_ttbringup.targets.emulated import NAME as EMULATED
+from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target, emulated
 from pytest_ttbringup.targets.systems import CUSTOM, SYSTEMS, System, system_holding, system_of
 
 __all__ = ["Layers", "Settings", "add_options", "resolve", "settings_of"]
@@ -47,6 +47,7 @@ class Settings:
         target_reason: why that one, for the report header.
         system: the name of a system of `targets.systems`.
         mesh: mesh shape (rows, columns).
+        numerics: the emulated target's arithmetic: `device`, `exact` or `bitexact`.
         pcc_threshold: the user's own threshold for every comparison; None leaves it to each comparison.
         models: models the catalog can resolve, as they were named and in that order.
         layers: `edges` (first, middle, last), `all`, or layer numbers that every model has.
@@ -58,6 +59,7 @@ class Settings:
     target_reason: str
     system: str
     mesh: tuple[int, int]
+    numerics: str
     pcc_threshold: float | None
     models: tuple[str, ...]
     layers: Layers
@@ -90,6 +92,7 @@ def resolve(config: pytest.Config) -> Settings:
         target_reason=reason,
         system=system.name,
         mesh=_parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh),
+        numerics=_parsed(given(config, NUMERICS), _numerics, emulated.DEFAULT_NUMERICS),
         pcc_threshold=_parsed(given(config, PCC_THRESHOLD), _pcc_threshold, None),
         models=models,
         layers=_parsed(given(config, LAYERS), lambda it: _layers(it, models), "edges"),
@@ -120,10 +123,10 @@ def _system(value: Given | None, target: str) -> System:
         if value is None:
             raise pytest.UsageError(str(error)) from error
         value.refuse(str(error))
-    if value is not None and system.name == CUSTOM and target != EMULATED:
+    if value is not None and system.name == CUSTOM and target != emulated.NAME:
         value.refuse(
             f"{CUSTOM} is no machine but a cluster that only the emulated target makes up; this run's is {target}.",
-            f"Use {TARGET.flag}={EMULATED}, or the system that is there: "
+            f"Use {TARGET.flag}={emulated.NAME}, or the system that is there: "
             f"{', '.join(it.name for it in SYSTEMS if it.name != CUSTOM)}.",
         )
     return system
@@ -160,6 +163,12 @@ def _larger(mesh: tuple[int, int], system: System) -> str:
         f"No system holds it: the largest, {SYSTEM.flag}={largest.name}, has {largest.chips} chips "
         f"({largest.mesh[0]}x{largest.mesh[1]})."
     )
+
+
+def _numerics(value: Given) -> str:
+    if value.value not in emulated.NUMERICS:
+        value.refuse("no such arithmetic.", _choose(value.value, emulated.NUMERICS))
+    return value.value
 
 
 def _pcc_threshold(value: Given) -> float:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_ttbringup import options, parametrization, run, stage_marker
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.options import settings_of
+from pytest_ttbringup.quick_imports import quick_imports
 from pytest_ttbringup.reporting import failure, summary
 
 pytest_plugins = (
@@ -49,7 +52,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Check the models here if pytest-xdist's controller is to start workers: it collects nothing itself."""
     if session.config.pluginmanager.has_plugin("dsession"):
-        run.check_models(options.settings_of(session.config).models)
+        run.check_models(settings_of(session.config).models)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the cache folder, which links to TT-Metal's sources, should it lie in the project."""
+    return True if collection_path == settings_of(config).cache_dir.absolute() else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,6 +72,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Let `-m "stage(number=7)"` find the item however its marker was written."""
     stage_marker.normalise_marker(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without garbage collection: test modules import torch, transformers and ttnn, which stay."""
+    with quick_imports():
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -54,7 +54,9 @@ def header(config: pytest.Config) -> str:
         installed = f"ttnn {version('ttnn')}"
     except PackageNotFoundError:
         installed = "ttnn without version"
-    return f"ttbringup: target {target_of(config).header()}, {installed}, {settings_of(config).target_reason}"
+    target = target_of(config)
+    numerics = f", numerics {target.arithmetic()}" if target.arithmetic() else ""
+    return f"ttbringup: target {target.header()}, {installed}{numerics}; {settings_of(config).target_reason}"
 
 
 def check_models(names: Iterable[str]) -> None:

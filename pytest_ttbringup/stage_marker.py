@@ -8,7 +8,8 @@ import pytest
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.options import settings_of
-from pytest_ttbringup.reporting.records import EVIDENCE, PROPERTY, records, stage_record
+from pytest_ttbringup.reporting.records import EVIDENCE, add_record, records, stage_record
+from pytest_ttbringup.run import target_of
 from pytest_ttbringup.stages import Stage, stage_of
 
 MARKER = (
@@ -44,16 +45,18 @@ def record_stage(item: pytest.Item) -> None:
     if stage is None:
         return
     model = model_of(item)
+    target = target_of(item.config)
     callspec = getattr(item, "callspec", None)
     case = "" if callspec is None or callspec.id == model else callspec.id
     record = stage_record(
         stage.number,
         model=model,
-        target=settings_of(item.config).target,
+        target=target.name,
+        numerics=target.arithmetic(),
         test=getattr(item, "originalname", item.name).removeprefix("test_"),
         case=case.removeprefix(f"{model}-").removesuffix(f"-{model}"),
     )
-    item.user_properties.append((PROPERTY, record))
+    add_record(item, record)
 
 
 def model_given(item: pytest.Item) -> str:

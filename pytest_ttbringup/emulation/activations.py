@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.errors import EmulationError
 
 if TYPE_CHECKING:
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
 Activation = Callable[..., Any]
 
 
-def activated(values: torch.Tensor, activations: Any) -> torch.Tensor:
+def activated(values: torch.Tensor, activations: Any, coarse: bool = False) -> torch.Tensor:
     """`values` after one activation, a list of them in turn, or none.
+
+    Args:
+        values: of any shape.
+        activations: as TT-NN takes them.
+        coarse: whether the vector unit computes for BF16 destinations, for which an arithmetic may have its own rules.
 
     Raises:
         EmulationError: an activation has no rule here.
@@ -32,8 +38,14 @@ def activated(values: torch.Tensor, activations: Any) -> torch.Tensor:
             raise EmulationError(
                 f"the fused activation {name} is not emulated; those that are: {', '.join(sorted(_functions()))}"
             )
-        values = function(values, *(getattr(activation, "params", None) or ()))
+        parameters = getattr(activation, "params", None) or ()
+        own = arithmetic().unary(name.lower(), values) if coarse and name not in _PARAMETRIC else None
+        values = function(values, *parameters) if own is None else own
     return values
+
+
+_PARAMETRIC = ("SOFTPLUS",)
+"""Activations with a rule of an arithmetic's own that depends on parameters; fused, they are left as they are."""
 
 
 @cache

@@ -42,12 +42,14 @@ class Group:
         chips: their mesh coordinates, in the order in which their parts are joined.
         mesh_shape: the shape of the whole mesh.
         outputs: the tensors TT-NN returned.
+        arguments: by TT-NN's names, with its tensors.
     """
 
     name: str
     chips: list[Chip]
     mesh_shape: tuple[int, ...]
     outputs: list[ttnn.Tensor]
+    arguments: dict[str, Any]
 
     def device_number(self, chip: Chip) -> int:
         """The chip's place in the whole mesh, row by row."""
@@ -130,7 +132,7 @@ def run_collective(
     finished: dict[tuple[int, int], torch.Tensor] = {}
     computed: dict[tuple[int, ...], list[Any]] = {}
     for chips in chip_groups(mesh_shape, arguments.get("cluster_axis")):
-        group = Group(name, chips, mesh_shape, outputs)
+        group = Group(name, chips, mesh_shape, outputs, arguments)
         # Groups that hold the very same tensors have the same results, unless the chips' own places matter.
         same = tuple(id(shards.get(chip)) for shards in values.values() for chip in chips)
         if getattr(function, "by_place", False) or same not in computed:

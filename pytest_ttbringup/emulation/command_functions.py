@@ -95,7 +95,8 @@ class _Functions:
         self._check_open(mesh_device, "ttnn.record_event")
         queue = _queue(cq_id)
         self._refuse_in_capture(mesh_device, queue, "ttnn.record_event")
-        self._record(mesh_device, queue, sub_device_ids or [], device_range)
+        known = self._commands.sub_devices.known_to_mock(mesh_device, sub_device_ids or [])
+        self._record(mesh_device, queue, known, device_range)
         return self._commands.queues.record(mesh_device.id(), queue)
 
     def wait_for_event(self, cq_id: Any, mesh_event: Event) -> None:
@@ -116,7 +117,7 @@ class _Functions:
         queue = None if cq_id is None else int(cq_id)
         for index in (0, 1) if queue is None else (queue,):
             self._refuse_in_capture(device, index, "ttnn.synchronize_device")
-        self._synchronize(device, cq_id, sub_device_ids or [])
+        self._synchronize(device, cq_id, self._commands.sub_devices.known_to_mock(device, sub_device_ids or []))
         self._commands.queues.synchronize(device.id(), queue)
 
     def _refuse_in_capture(self, mesh: ttnn.MeshDevice, queue: int, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.queues import CommandQueues, queue_of
+from pytest_ttbringup.emulation.sub_devices import SubDevices
 from pytest_ttbringup.emulation.trace import Traces
 from pytest_ttbringup.emulation.values import DeviceMemory, place_of
 
@@ -21,6 +22,7 @@ class Commands:
         self._memory = memory
         self.queues = CommandQueues()
         self.traces = Traces(memory, self.queues)
+        self.sub_devices = SubDevices()
         self.replay: Callable[[Recorded], None]
         """Computes a recorded operation; set once the operations' wrapper exists."""
         self.check_queue: Callable[[ttnn.MeshDevice, int], None]
@@ -80,7 +82,7 @@ class Commands:
             self.check_queue(mesh, queue)
             keywords = {name: value for name, value in keywords.items() if name != "cq_id"} | {"queue_id": 0}
         self.queues.program(queue, mesh.id())
-        return keywords
+        return self.sub_devices.on_whole_chip(mesh, keywords)
 
     def transfer(self, name: str, keywords: dict[str, Any], *, read: Any = None, written: Any = None) -> None:
         """Note that the host reads or writes a device tensor.
@@ -121,6 +123,7 @@ class Commands:
         """Forget everything but which devices are closed."""
         self.queues = CommandQueues()
         self.traces = Traces(self._memory, self.queues)
+        self.sub_devices.clear()
 
     def closed(self, mesh: ttnn.MeshDevice) -> None:
         """Forget what belongs to a mesh device that is closed."""
@@ -128,3 +131,4 @@ class Commands:
         self._memory.close(device)
         self.queues.close(device)
         self.traces.close(device)
+        self.sub_devices.close(device)

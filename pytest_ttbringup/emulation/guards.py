@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.sub_devices import SubDevices
 
 _Method = Callable[..., Any]
 
@@ -19,7 +18,6 @@ def guarded_methods(is_closed: Callable[[Any], bool]) -> dict[str, Callable[[_Me
     """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
     return {
         "quiesce_devices": lambda _: _refused("quiesce_devices", "it waits for fabric routers, which are not emulated"),
-        **SubDevices().methods(),
         **{name: _open_only(name, is_closed) for name in ("create_submesh", "create_submeshes")},
     }
 

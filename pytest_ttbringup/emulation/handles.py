@@ -6,6 +6,7 @@ are freed in the capture and their addresses used again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -88,7 +89,7 @@ class TensorHandle:
         return self.memory_layout
 
     def logical_volume(self) -> int:
-        return int(self.shape.volume())
+        return math.prod(tuple(self.shape))
 
     def storage_type(self) -> ttnn.StorageType:
         import ttnn

@@ -26,8 +26,11 @@ def values_of(tensor: ttnn.Tensor) -> torch.Tensor:
     return values.to(storage_dtype(tensor.dtype))
 
 
-def to_host(memory: DeviceMemory, tensor: ttnn.Tensor) -> ttnn.Tensor:
-    """A host tensor with the values of a device tensor: same shape, dtype and layout; one shard per chip on a mesh."""
+def to_host(memory: DeviceMemory, tensor: ttnn.Tensor, *, placed: bool = False) -> ttnn.Tensor:
+    """A host tensor with the values of a device tensor: same shape, dtype and layout; one shard per chip on a mesh.
+
+    With `placed` also of the same memory config, which costs more and matters only if the tensor goes back to a device.
+    """
     import ttnn
 
     shards = memory.read(tensor)
@@ -35,7 +38,14 @@ def to_host(memory: DeviceMemory, tensor: ttnn.Tensor) -> ttnn.Tensor:
     for values in shards.values():
         if id(values) not in made:
             tile = tensor.get_tile() if tensor.layout == ttnn.TILE_LAYOUT else None
-            made[id(values)] = ttnn.Tensor(values.contiguous(), data_type=tensor.dtype, layout=tensor.layout, tile=tile)
+            made[id(values)] = ttnn.Tensor(
+                values.contiguous(),
+                data_type=tensor.dtype,
+                layout=tensor.layout,
+                tile=tile,
+                mem_config=tensor.memory_config() if placed else None,
+                pad_value=memory.padding_of(tensor),
+            )
     parts = [made[id(values)] for values in shards.values()]
     if len(parts) == 1:
         return parts[0]

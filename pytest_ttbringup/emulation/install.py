@@ -54,7 +54,7 @@ def install() -> None:
         replace(changes, ttnn, name, function)
     for original, replacement in command_functions(_COMMANDS):
         replace_everywhere(changes, original, replacement)
-    for name, guard in guarded_methods(_COMMANDS.is_closed).items():
+    for name, guard in (guarded_methods(_COMMANDS.is_closed) | _COMMANDS.sub_devices.methods()).items():
         replace(changes, ttnn.MeshDevice, name, guard(getattr(ttnn.MeshDevice, name)))
     for name, function in preparations(_MEMORY, ttnn._ttnn.operations.conv).items():
         replace(changes, ttnn._ttnn.operations.conv, name, function)

@@ -8,19 +8,22 @@ decode step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.bindings import bound
 from pytest_ttbringup.emulation.calls import Call, device_tensors, flat, substitute
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.collectives import collective_function, require_fabric, run_collective
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host import to_host, values_of
+from pytest_ttbringup.emulation.host_arguments import with_host_values
+from pytest_ttbringup.emulation.padding import padding_left_by
 from pytest_ttbringup.emulation.queues import QUEUE_KEYWORDS
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.sends import point_to_point
@@ -97,6 +100,7 @@ class OperationWrapper:
         if capture is not None:
             with capture.complete(name):
                 return self._capture(capture, operation, arguments, keywords, inputs)
+        arguments, keywords = with_host_values(name, arguments, keywords, self._read_first)
         self._check_outputs(keywords)
         values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
         _refuse_parts(name, inputs)
@@ -108,8 +112,9 @@ class OperationWrapper:
         rule = self._semantics(operation)
         if rule.updates:
             updated = [Call(name, arguments, keywords, output, ()).argument(*it) for it in rule.updates]
-            self._commands.command(name, keywords, reads=kept, writes=updated)
-            self._update(rule, Call(name, arguments, keywords, output, ()), values)
+            fresh = _fresh(outputs, updated)
+            self._commands.command(name, keywords, reads=kept, writes=updated + fresh)
+            self._update(rule, Call(name, arguments, keywords, output, ()), fresh, values)
             return output
         if not outputs:
             raise EmulationError(
@@ -162,7 +167,7 @@ class OperationWrapper:
         held = substitute(arguments, lambda tensor: before.get(id(tensor), tensor))
         held_keywords = substitute(keywords, lambda tensor: before.get(id(tensor), tensor))
         updated = [Call(name, held, held_keywords, None, ()).argument(*it) for it in rule.updates]
-        written = updated or [after[id(tensor)] for tensor in outputs]
+        written = updated + [after[id(tensor)] for tensor in _fresh(outputs, updated)]
         capture.operations.append(
             Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
         )
@@ -188,12 +193,16 @@ class OperationWrapper:
         handles: list[Any] = list(inputs)
         values = {id(handle): self._memory.read(handle) for handle in handles}
         if rule.updates:
-            self._update(rule, Call(name, arguments, keywords, output, ()), values)
+            fresh = list(written)[len(rule.updates) :]
+            self._update(rule, Call(name, arguments, keywords, output, ()), fresh, values)
         else:
             self._store(rule, name, arguments, keywords, output, list(written), handles, values)
 
     def _read_host(self, tensor: ttnn.Tensor) -> ttnn.Tensor:
         return to_host(self._memory, tensor)
+
+    def _read_first(self, tensor: ttnn.Tensor) -> torch.Tensor:
+        return next(iter(self._memory.read(tensor).values()))
 
     def _semantics(self, operation: FastOperation) -> Semantics:
         name = operation.python_fully_qualified_name
@@ -210,20 +219,36 @@ class OperationWrapper:
         self._known[name] = found
         return found
 
-    def _update(self, rule: Semantics, call: Call, values: dict[int, Shards]) -> None:
+    def _update(self, rule: Semantics, call: Call, outputs: list[ttnn.Tensor], values: dict[int, Shards]) -> None:
+        """Let `rule` write into its arguments, and keep what it returns besides for `outputs`."""
         updated = [call.argument(*parameter) for parameter in rule.updates]
         groups: dict[tuple[int, ...], list[Chip]] = {}
         for chip in chips_of(updated[0]):
             groups.setdefault(tuple(id(parts.get(chip)) for parts in values.values()), []).append(chip)
-        written = {id(tensor): self._memory.writable(tensor) for tensor in updated}
+        written = {id(tensor): self._writable(tensor, values) for tensor in updated}
         for shards in written.values():
             owned: set[int] = set()
             for chips in groups.values():  # chips that hold the same but get different updates part company here
                 own = shards[chips[0]].clone() if id(shards[chips[0]]) in owned else shards[chips[0]]
                 owned.add(id(own))
                 shards.update(dict.fromkeys(chips, own))
+        results: list[Shards] = [{} for _ in outputs]
         for chips in groups.values():
-            _evaluate(rule, call, chips[0], values | written)
+            made = _evaluate(rule, call, chips[0], values | written)
+            if made is None:
+                continue
+            for shards, result in zip(results, _rounded(made, call.name, None, outputs), strict=True):
+                shards.update(dict.fromkeys(chips, result))
+        for tensor, shards in zip(outputs, results, strict=True):
+            if shards:
+                self._memory.write(tensor, shards)
+
+    def _writable(self, tensor: ttnn.Tensor, values: dict[int, Shards]) -> Shards:
+        """The values of an argument, to be written to, wherever TT-NN has moved them meanwhile."""
+        if self._memory.form_of(tensor.buffer_unique_id()) is None:
+            copies = {id(part): part.clone() for part in values[id(tensor)].values()}
+            self._memory.write(tensor, {chip: copies[id(part)] for chip, part in values[id(tensor)].items()})
+        return self._memory.writable(tensor)
 
     def _store(
         self,
@@ -237,11 +262,12 @@ class OperationWrapper:
         values: dict[int, Shards],
     ) -> None:
         if rule.collective is not None:
-            results = self._exchange(rule.collective, arguments, keywords, outputs, values)
+            results, padding = self._exchange(rule.collective, arguments, keywords, outputs, values), math.nan
         else:
-            results = self._per_chip(rule, Call(name, arguments, keywords, output, ()), outputs, values)
+            call = Call(name, arguments, keywords, output, ())
+            results, padding = self._per_chip(rule, call, outputs, values), padding_left_by(call)
         for tensor, shards in zip(outputs, results, strict=True):
-            self._memory.write(tensor, shards)
+            self._memory.write(tensor, shards, padding=padding)
         self._note_sharing(inputs, values, outputs, results)
 
     def _per_chip(
@@ -308,6 +334,12 @@ def _storage(values: torch.Tensor) -> int:
     return values.untyped_storage().data_ptr()
 
 
+def _fresh(outputs: list[ttnn.Tensor], updated: list[Any]) -> list[ttnn.Tensor]:
+    """The outputs that are not arguments which were updated."""
+    known = {tensor.buffer_unique_id() for tensor in updated}
+    return [tensor for tensor in outputs if tensor.buffer_unique_id() not in known]
+
+
 def _refuse_parts(name: str, inputs: list[ttnn.Tensor]) -> None:
     """TT-Metal's mock cluster crashes when an operation runs on some chips of an open mesh and not on others."""
     for tensor in inputs:
@@ -337,7 +369,7 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
 def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
     """Results of one chip, each of the shape and dtype of its output."""
     if hasattr(result, "dtype") and len(outputs) == 1 and outputs[0].shape == result.shape and not result.is_complex():
-        return [round_to(result, outputs[0].dtype)]  # most often
+        return [arithmetic().stored(result, outputs[0].dtype, name)]  # most often
     if isinstance(output, (list, tuple)) and isinstance(result, (list, tuple)) and len(output) == len(result):
         result = [part for part, tensor in zip(result, output, strict=True) if tensor is not None]  # not asked for
     parts = [part for it in flat(result) for part in ((it.real, it.imag) if it.is_complex() else (it,))]
@@ -353,5 +385,5 @@ def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) ->
                     f"{list(tensor.shape)}"
                 )
             part = part.reshape(tuple(tensor.shape))
-        rounded.append(round_to(part, tensor.dtype))
+        rounded.append(arithmetic().stored(part, tensor.dtype, name))
     return rounded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.host import is_on_device, values_of
-from pytest_ttbringup.emulation.semantics.convolution import in_corner, prepared_weights
+from pytest_ttbringup.emulation.semantics.convolution import in_corner, prepared_transposed_weights, prepared_weights
 from pytest_ttbringup.emulation.values import DeviceMemory, Shards, chips_of
 
 if TYPE_CHECKING:
@@ -20,28 +20,23 @@ Function = Callable[..., Any]
 def preparations(memory: DeviceMemory, module: Any) -> dict[str, Function]:
     """Replacements for the functions of `ttnn._ttnn.operations.conv` that prepare weights and biases, by name."""
 
-    def weights(keywords: dict[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def transposed(keywords: dict[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:
         mirrored = not keywords.get("mirror_kernel", True)
+        return lambda values: prepared_transposed_weights(values.flip(-1, -2) if mirrored else values)
 
-        def prepare(values: torch.Tensor) -> torch.Tensor:
-            values = values.unsqueeze(-1) if values.dim() == 3 else values
-            return prepared_weights(values.flip(-1, -2) if mirrored else values)
-
-        return prepare
+    def weights(_: dict[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda values: prepared_weights(values.unsqueeze(-1) if values.dim() == 3 else values)
 
     def bias(_: dict[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda values: values.reshape(1, -1)
 
-    kinds = {"weights": ("weight_tensor", weights), "bias": ("bias_tensor", bias)}
-    return {
-        name: _replacement(memory, getattr(module, name), *kinds[name.rpartition("_")[2]])
-        for name in (
-            "prepare_conv_weights",
-            "prepare_conv_bias",
-            "prepare_conv_transpose2d_weights",
-            "prepare_conv_transpose2d_bias",
-        )
+    kinds = {
+        "prepare_conv_weights": ("weight_tensor", weights),
+        "prepare_conv_bias": ("bias_tensor", bias),
+        "prepare_conv_transpose2d_weights": ("weight_tensor", transposed),
+        "prepare_conv_transpose2d_bias": ("bias_tensor", bias),
     }
+    return {name: _replacement(memory, getattr(module, name), *kind) for name, kind in kinds.items()}
 
 
 def _replacement(

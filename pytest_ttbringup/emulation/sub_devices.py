@@ -1,62 +1,108 @@
-"""Sub-devices: managers that split a device's cores.
+"""Sub-devices: parts of a chip's cores that run programs of their own.
 
-TT-Metal's mock cluster crashes in `load_sub_device_manager` (measured with ttnn 0.81.1). One sub-device without memory
-of its own, which TT-NN's communication code makes of all cores it may use, computes what the whole device does; so it
-is taken for that, under the same id 0. That an operation uses a core outside of it goes unseen.
+TT-Metal's mock cluster crashes when a sub-device manager is loaded. Values don't depend on which cores compute them, so
+here loading one only notes how many sub-devices there are, and programs run on the whole chip. What goes unchecked:
+that an operation's cores and its sharded tensors lie inside its sub-device, and the memory sub-devices keep for
+themselves (`local_l1_size`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.errors import EmulationError
+
+if TYPE_CHECKING:
+    import ttnn
 
 _Method = Callable[..., Any]
 
 
 class SubDevices:
-    """The managers that were made, of all open devices."""
+    """The sub-device managers of all mesh devices of this process."""
 
     def __init__(self) -> None:
-        self._made: dict[int, list[tuple[Any, int, int]]] = {}
-        """By mesh device: the manager's id, its number of sub-devices, the bytes of L1 of each."""
+        self._sizes: list[tuple[Any, int]] = []
+        """Each manager's id and how many sub-devices it has."""
+        self._loaded: dict[int, int] = {}
+        """How many sub-devices the loaded manager of a mesh device has, by the id of the mesh device."""
 
     def methods(self) -> dict[str, Callable[[_Method], _Method]]:
         """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
-        return {"create_sub_device_manager": self._creating, "load_sub_device_manager": self._loading}
+        return {
+            "create_sub_device_manager": self._creating,
+            "load_sub_device_manager": lambda _: lambda mesh, manager: self._load(mesh, manager),
+            "clear_loaded_sub_device_manager": lambda _: lambda mesh: self._clear(mesh),
+            "set_sub_device_stall_group": self._setting_stall_group,
+        }
+
+    def on_whole_chip(self, mesh: ttnn.MeshDevice, keywords: dict[str, Any]) -> dict[str, Any]:
+        """An operation's keywords with the whole chip in place of one of the sub-devices loaded here.
+
+        Raises:
+            EmulationError: the loaded manager has no such sub-device.
+        """
+        if mesh.id() not in self._loaded:
+            return keywords
+        import ttnn
+
+        changed = {}
+        for name, value in keywords.items():
+            if isinstance(value, ttnn.SubDeviceId):
+                self._check(mesh, [value])
+                changed[name] = ttnn.SubDeviceId(0)
+        return keywords | changed if changed else keywords
+
+    def known_to_mock(self, mesh: ttnn.MeshDevice, sub_devices: Sequence[Any]) -> Sequence[Any]:
+        """The sub-devices to name in a call to TT-NN itself: none where a manager is loaded that only we know of."""
+        if mesh.id() not in self._loaded:
+            return sub_devices
+        self._check(mesh, sub_devices)
+        return []
+
+    def close(self, device: int) -> None:
+        """Forget what was loaded on a mesh device that is closed."""
+        self._loaded.pop(device, None)
+
+    def clear(self) -> None:
+        """Forget all managers, whose ids TT-NN's bindings would miss at exit."""
+        self._sizes.clear()
+        self._loaded.clear()
 
     def _creating(self, original: _Method) -> _Method:
-        def create(mesh: Any, sub_devices: Sequence[Any], local_l1_size: int) -> Any:
+        def create(mesh: ttnn.MeshDevice, sub_devices: Sequence[ttnn.SubDevice], local_l1_size: int) -> Any:
             made = original(mesh, sub_devices, local_l1_size)
-            self._made.setdefault(mesh.id(), []).append((made, len(sub_devices), local_l1_size))
+            self._sizes.append((made, len(sub_devices)))
             return made
 
         return create
 
-    def _loading(self, _: _Method) -> _Method:
-        def load(mesh: Any, sub_device_manager_id: Any) -> None:
-            self._load(mesh, sub_device_manager_id)
+    def _load(self, mesh: ttnn.MeshDevice, manager: Any) -> None:
+        size = next((size for made, size in self._sizes if made is manager), None)
+        if size is None:
+            raise EmulationError(
+                f"MeshDevice.load_sub_device_manager: {manager!r} is no sub-device manager; "
+                "MeshDevice.create_sub_device_manager makes them."
+            )
+        mesh.clear_program_cache()  # TT-Metal does so whenever it changes the manager
+        self._loaded[mesh.id()] = size
 
-        return load
+    def _clear(self, mesh: ttnn.MeshDevice) -> None:
+        self._loaded.pop(mesh.id(), None)
 
-    def _load(self, mesh: Any, sub_device_manager_id: Any) -> None:
-        """Take the device for its one sub-device.
+    def _setting_stall_group(self, original: _Method) -> _Method:
+        def set_group(mesh: ttnn.MeshDevice, sub_device_ids: Sequence[Any]) -> None:
+            original(mesh, sub_device_ids) if mesh.id() not in self._loaded else self._check(mesh, sub_device_ids)
 
-        Raises:
-            EmulationError: the manager is unknown, or its sub-devices are several or have memory of their own.
-        """
-        name = "MeshDevice.load_sub_device_manager"
-        for manager, count, l1_size in self._made.get(mesh.id(), ()):
-            if manager != sub_device_manager_id:
-                continue
-            if count != 1 or l1_size:
+        return set_group
+
+    def _check(self, mesh: ttnn.MeshDevice, ids: Sequence[Any]) -> None:
+        import ttnn
+
+        size = self._loaded[mesh.id()]
+        for wanted in ids:
+            if all(wanted != ttnn.SubDeviceId(number) for number in range(size)):
                 raise EmulationError(
-                    f"{name}: a manager of {count} sub-devices with {l1_size} B of L1 each is not emulated; one "
-                    "sub-device without L1 of its own is. Run this test with --tt-target=silicon or simulator."
+                    f"{wanted} is out of range: the loaded sub-device manager has {size} sub-devices, numbered from 0."
                 )
-            mesh.clear_program_cache()  # TT-Metal does so whenever it changes the manager
-            return
-        raise EmulationError(
-            f"{name}: mesh device {mesh.id()} has no such manager; MeshDevice.create_sub_device_manager makes one."
-        )

@@ -116,17 +116,23 @@ class Transfers:
     def _from_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
         if not is_on_device(tensor):
             return function(tensor, *arguments, **keywords)
-        return self._read("ttnn.from_device", tensor, arguments, keywords)
+        return self._read("ttnn.from_device", tensor, arguments, keywords, placed=True)
 
     def _read(
-        self, name: str, tensor: ttnn.Tensor, arguments: tuple[Any, ...], keywords: dict[str, Any]
+        self,
+        name: str,
+        tensor: ttnn.Tensor,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        *,
+        placed: bool = False,
     ) -> ttnn.Tensor:
         """A host tensor with what a device tensor holds; `arguments` are those after the tensor."""
         self._memory.check_allocated(tensor)
         if arguments and isinstance(arguments[0], bool):
             keywords = {"blocking": arguments[0], **keywords}
         self._commands.transfer(name, keywords, read=tensor)
-        return to_host(self._memory, tensor)
+        return to_host(self._memory, tensor, placed=placed)
 
     def _copy_to_device(
         self,
@@ -187,9 +193,12 @@ class Transfers:
             self._memory.free(buffer)
 
     def _to(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
-        """`Tensor.to(device)` and `Tensor.to(layout)`; the latter TT-NN does on the host."""
-        if is_on_device(tensor):
-            return function(self._read("Tensor.to", tensor, (), {}), *arguments, **keywords)
+        """`Tensor.to(device)` and `Tensor.to(layout)`, which leaves a tensor where it is."""
+        import ttnn
+
+        layout = next((it for it in (*arguments, *keywords.values()) if isinstance(it, ttnn.Layout)), None)
+        if is_on_device(tensor) and layout is not None:
+            return ttnn.to_layout(tensor, layout)
         if _names_device(arguments, keywords):
             return self._to_device(function, tensor, *arguments, **keywords)
         return function(tensor, *arguments, **keywords)

@@ -94,6 +94,9 @@ class DeviceMemory:
             EmulationError: the tensor was deallocated, nothing ever wrote its buffer, or it views its buffer in a form
                 that can't be told from the one it was written in.
         """
+        if not tensor.logical_volume():  # TT-Metal allocates nothing for it, so many may lie at one address
+            self.check_allocated(tensor)
+            return dict.fromkeys(chips_of(tensor), unknown_values(tensor))
         contents = self._find(tensor)
         chips = chips_of(tensor)
         shards = contents.shards if len(chips) == len(contents.shards) else {c: contents.shards[c] for c in chips}
@@ -166,6 +169,11 @@ class DeviceMemory:
         """How a buffer was written, if it was."""
         contents = self._contents.get(buffer)
         return contents.form if contents is not None else None
+
+    def padding_of(self, tensor: ttnn.Tensor) -> float:
+        """What lies between the logical and the padded shape of a device tensor, zero where nothing is known."""
+        contents = self._contents.get(tensor.buffer_unique_id())
+        return 0.0 if contents is None or math.isnan(contents.padding) else contents.padding
 
     def why_unreadable(self, buffer: int) -> str:
         """Why a buffer holds nothing a program may rely on; empty if it does."""

@@ -6,40 +6,14 @@ Shapes: B users, T tokens, D hidden size, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from pytest_ttbringup.reference.capture import captured_outputs
 from pytest_ttbringup.reference.decode import cache_of, prefill_history
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
-
-
-@dataclass(frozen=True)
-class StackStates:
-    """Hidden states of a text.
-
-    Attributes:
-        embedding: [T, D], what enters the first layer.
-        hidden: one [T, D] per layer, what leaves it.
-        norm: [T, D], behind the final norm.
-    """
-
-    embedding: torch.Tensor
-    hidden: tuple[torch.Tensor, ...]
-    norm: torch.Tensor
-
-
-@torch.no_grad()
-def reference_stack(reference: LlamaForCausalLM, ids: Sequence[int]) -> StackStates:
-    """The hidden states of the text `ids`, read at once as in prefill."""
-    tokens = torch.tensor([list(ids)])
-    with captured_outputs(reference.model.layers) as leaving:
-        norm = reference.model(input_ids=tokens, use_cache=False).last_hidden_state
-    return StackStates(reference.model.embed_tokens(tokens)[0], tuple(output[0] for output in leaving), norm[0])
 
 
 @torch.no_grad()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.quick_imports import quick_imports
 from pytest_ttbringup.reference import catalog
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED, ModelEntry
 from pytest_ttbringup.reference.sources import WEIGHTS
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 # The textbook formula, one plain product after another in fp32, softmax included; gives attention weights when asked.
 # `sdpa` picks a fused kernel by shape and mask, and takes but 8 % less time for a decode step of SmolLM2 with 32 users.
 ATTENTION = "eager"
+# from_pretrained replaces methods of PreTrainedModel while it runs, and puts back what it found: of two threads the
+# second would put back the first one's, and models would be loaded without tied weights from then on.
+_ONE_AT_A_TIME = threading.Lock()
 # What transformers, tokenizers and safetensors raise for files that are there but wrong.
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, NotImplementedError)
 
@@ -49,7 +55,9 @@ def load_model(
     catalog.check(name)
     entry = catalog.resolve(name)
     tell = progress or _nobody
-    with _quiet_transformers(), _explained(entry):
+    with _ONE_AT_A_TIME, quick_imports():
+        importlib.import_module("transformers.models.llama.modeling_llama")
+    with _ONE_AT_A_TIME, _quiet_transformers(), _explained(entry):
         if entry.kind == "random":
             reference, tokenizer = _random(entry, seed)
         elif entry.kind == "gguf":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +12,6 @@ import torch
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.reference import text
 from pytest_ttbringup.reference.activations import ActivationStatistics, Point, measure_activations
-from pytest_ttbringup.reference.attributes import ModelAttributes
 from pytest_ttbringup.reference.catalog import ModelEntry
 from pytest_ttbringup.reference.decode import reference_rotary
 
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 LayerKey = Literal["first", "middle", "last"] | int
 
 PASSAGE_TOKENS = 128  # of `text.PASSAGE`, read to measure activations
-FINGERPRINT_KEYS = sorted({item.name for item in fields(ModelAttributes)} | {"rope_parameters", "hidden_act"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +90,6 @@ class BringupModel:
             "model.norm.weight": model.norm.weight.detach(),
             "lm_head.weight": self.reference.lm_head.weight.detach(),
         }
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of sizes, constants and weights, for the keys of caches made from them; 0.4 s for SmolLM2, once."""
-        # Only what enters the arithmetic: a configuration also says where it lies, who wrote it, and more once used.
-        config = {key: getattr(self.config, key, None) for key in FINGERPRINT_KEYS}
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        for name, weight in self.reference.state_dict().items():
-            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-            digest.update(memoryview(weight.contiguous().numpy()).cast("B"))
-        return digest.hexdigest()
 
     def decode_activations(
         self, batch: int = 32, *, layer: LayerKey = "first", point: Point = "layer", seed: int | None = None

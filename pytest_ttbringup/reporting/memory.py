@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ttbringup.reporting.records import PROPERTY, records
+from pytest_ttbringup.reporting.records import add_record, records
 
 _KINDS = {"l1": "L1", "dram": "DRAM"}
 
@@ -16,7 +16,7 @@ def note_memory(item: pytest.Item) -> Callable[[dict[str, Any]], None]:
     """A function that records the memory use of one device, as `Target.end_test` gives it, with a test."""
 
     def note(memory: dict[str, Any]) -> None:
-        item.user_properties.append((PROPERTY, {"kind": "memory", **memory}))
+        add_record(item, {"kind": "memory", **memory})
 
     return note
 

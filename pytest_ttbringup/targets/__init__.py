@@ -19,13 +19,10 @@ TARGET_NAMES = (emulated.NAME, silicon.NAME, simulator.NAME)
 
 def target_for(settings: Settings) -> Target:
     """The target these settings ask for; nothing is set up or opened yet."""
-    classes = {
-        emulated.NAME: emulated.EmulatedTarget,
-        silicon.NAME: silicon.SiliconTarget,
-        simulator.NAME: simulator.SimulatorTarget,
-    }
-    target: Target = classes[settings.target](system_of(settings.system), settings.mesh, settings.cache_dir)
-    return target
+    common = (system_of(settings.system), settings.mesh, settings.cache_dir)
+    if settings.target == emulated.NAME:
+        return emulated.EmulatedTarget(*common, settings.numerics)
+    return {silicon.NAME: silicon.SiliconTarget, simulator.NAME: simulator.SimulatorTarget}[settings.target](*common)
 
 
 def default_target() -> tuple[str, str]:

@@ -28,7 +28,9 @@ class Target(Protocol):
 
     def open_mesh(self, rows: int, cols: int, **device_params: Any) -> Any:
         """Open a `ttnn.MeshDevice` of this shape with the keyword arguments of `ttnn.open_mesh_device`, and
-        `fabric_config`: a `ttnn.FabricConfig`, True for FABRIC_1D, or None or False for none.
+        `fabric_config`: a `ttnn.FabricConfig`, True for FABRIC_1D, or None or False for none; with one also
+        `reliability_mode`, `fabric_tensix_config`, `fabric_manager` and `fabric_router_config`, as TT-Metal's tests
+        name the further arguments of `ttnn.set_fabric_config`.
         """
 
     def close_mesh(self, mesh: Any) -> None:
@@ -46,6 +48,18 @@ class Target(Protocol):
 
     def header(self) -> str:
         """The target in a few words, for the report header."""
+
+    def arithmetic(self) -> str:
+        """How values are computed: the emulated target's numerics, or empty where a device or simulator does it."""
+
+
+_FABRIC_KEYWORDS = {
+    "reliability_mode": "reliability_mode",
+    "fabric_tensix_config": "fabric_tensix_config",
+    "fabric_manager": "fabric_manager_mode",
+    "fabric_router_config": "router_config",
+}
+"""TT-Metal's `device_params`, and the parameters of `ttnn.set_fabric_config` they stand for."""
 
 
 class TTNNTarget:
@@ -75,9 +89,11 @@ class TTNNTarget:
     def open_mesh(self, rows: int, cols: int, *, fabric_config: Any = None, **device_params: Any) -> Any:
         import ttnn
 
+        details = {new: device_params.pop(old) for old, new in _FABRIC_KEYWORDS.items() if old in device_params}
         if fabric_config:
             # TT-Metal's tests write True for "whatever fabric suits", which on every system is FABRIC_1D.
-            ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D if fabric_config is True else fabric_config)
+            fabric = ttnn.FabricConfig.FABRIC_1D if fabric_config is True else fabric_config
+            ttnn.set_fabric_config(fabric, **{name: it for name, it in details.items() if it is not None})
             self._fabric_on = True
         try:
             return ttnn.open_mesh_device(ttnn.MeshShape(rows, cols), **device_params)
@@ -112,6 +128,9 @@ class TTNNTarget:
 
     def end_test(self, mesh: Any) -> tuple[bool, list[dict[str, Any]]]:  # noqa: ARG002
         return True, []
+
+    def arithmetic(self) -> str:
+        return ""
 
     def header(self) -> str:
         rows, cols = self.mesh

@@ -11,14 +11,22 @@ from pytest_ttbringup.targets.systems import System
 
 NAME = "emulated"
 
+NUMERICS = ("device", "exact", "bitexact")
+"""Arithmetics that `emulation.arithmetic` knows."""
+
+DEFAULT_NUMERICS = "exact"
+
 
 class EmulatedTarget(TTNNTarget):
     """TT-NN on the emulated device of `pytest_ttbringup.emulation`."""
 
     name = NAME
 
-    def __init__(self, system: System, mesh: tuple[int, int], cache_dir: Path) -> None:
+    def __init__(
+        self, system: System, mesh: tuple[int, int], cache_dir: Path, numerics: str = DEFAULT_NUMERICS
+    ) -> None:
         super().__init__(system, mesh, cache_dir)
+        self.numerics = numerics
         self._opened: Any = None
         self._stuck: Any = None
 
@@ -31,7 +39,11 @@ class EmulatedTarget(TTNNTarget):
     def install(self) -> None:
         from pytest_ttbringup import emulation
 
+        emulation.choose(self.numerics, self.cache_dir)
         emulation.install()
+
+    def arithmetic(self) -> str:
+        return self.numerics
 
     def open_mesh(self, rows: int, cols: int, **device_params: Any) -> Any:
         wanted = ((rows, cols), device_params)

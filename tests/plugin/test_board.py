@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_ttbringup.reporting.board import board_lines, next_line
-from pytest_ttbringup.reporting.records import PROPERTY, check_record, stage_record
+from pytest_ttbringup.reporting.records import as_property, check_record, stage_record
 from pytest_ttbringup.reporting.standing import Row, standing
 
 from .conftest import Run
@@ -24,8 +24,8 @@ def reports(
     seconds: float = 1.0,
 ) -> list[Any]:
     """The three reports of a stage test; the properties grow from phase to phase."""
-    properties = [(PROPERTY, stage_record(stage, model=model, target="emulated", test=test, case=case)), ("other", 1)]
-    after = [*properties, *((PROPERTY, record) for record in measured)]
+    properties = [as_property(stage_record(stage, model=model, target="emulated", test=test, case=case)), ("other", 1)]
+    after = [*properties, *(as_property(record) for record in measured)]
     return [
         SimpleNamespace(
             nodeid=f"{stage}::{test}[{model}-{case}]",

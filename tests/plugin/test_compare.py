@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import json
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -15,7 +15,7 @@ def recorded(path) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
     for case in ET.parse(path).iter("testcase"):
         values = [it.get("value") for it in case.iter("property") if it.get("name") == "ttbringup"]
-        entries = [ast.literal_eval(value) for value in values]
+        entries = [json.loads(value) for value in values]
         found[case.get("name")] = [entry for entry in entries if entry["kind"] != "memory"]
     return found
 

@@ -6,6 +6,8 @@ from importlib.metadata import version
 
 import pytest
 
+from pytest_ttbringup.targets.emulated import DEFAULT_NUMERICS
+
 from .conftest import Run
 
 
@@ -14,7 +16,8 @@ def test_the_header_says_which_target_and_why(run: Run, pytester: pytest.Pyteste
     pytester.makepyfile("def test_one(): pass")
     result = run(*no_device)
     expected = (
-        f"ttbringup: target emulated (wormhole_b0, n150, mesh 1x1), ttnn {version('ttnn')}, no Tenstorrent device found"
+        f"ttbringup: target emulated (wormhole_b0, n150, mesh 1x1), ttnn {version('ttnn')}, "
+        f"numerics {DEFAULT_NUMERICS}; no Tenstorrent device found"
     )
     assert expected in result.outlines
 
@@ -22,8 +25,9 @@ def test_the_header_says_which_target_and_why(run: Run, pytester: pytest.Pyteste
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--tt-target=emulated"], "target emulated (wormhole_b0, n150, mesh 1x1), *, chosen by --tt-target"),
-        (["--tt-system=p150"], "target emulated (blackhole, p150, mesh 1x1), *, chosen by TTBRINGUP_TARGET"),
+        (["--tt-target=emulated"], "target emulated (wormhole_b0, n150, mesh 1x1), *; chosen by --tt-target"),
+        (["--tt-numerics=bitexact"], "target emulated (*), ttnn *, numerics bitexact; *"),
+        (["--tt-system=p150"], "target emulated (blackhole, p150, mesh 1x1), *; chosen by TTBRINGUP_TARGET"),
     ],
 )
 def test_who_chose_the_target(run: Run, pytester: pytest.Pytester, arguments: list[str], line: str) -> None:

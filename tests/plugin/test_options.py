@@ -10,6 +10,7 @@ import pytest
 from pytest_ttbringup.option_table import OPTIONS
 from pytest_ttbringup.options import Settings, resolve, settings_of
 from pytest_ttbringup.targets import default_target
+from pytest_ttbringup.targets.emulated import DEFAULT_NUMERICS
 
 from .conftest import LOADING, Run
 
@@ -33,6 +34,7 @@ def test_defaults(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         target_reason="no Tenstorrent device found",
         system="n150",
         mesh=(1, 1),
+        numerics=DEFAULT_NUMERICS,
         pcc_threshold=None,
         models=("tiny-llama",),
         layers="edges",
@@ -87,6 +89,7 @@ def test_two_models_of_one_name_are_refused(settings, tmp_path: Path) -> None:
         ("--tt-target", "TTBRINGUP_TARGET", "tt_target", "target", ("emulated", "emulated", "emulated")),
         ("--tt-system", "TTBRINGUP_SYSTEM", "tt_system", "system", ("p150", "N150", "p100")),
         ("--tt-mesh", "TTBRINGUP_MESH", "tt_mesh", "mesh", ("1x1", "1X1", "1x1")),
+        ("--tt-numerics", "TTBRINGUP_NUMERICS", "tt_numerics", "numerics", ("device", "exact", "bitexact")),
         ("--pcc-threshold", "TTBRINGUP_PCC_THRESHOLD", "tt_pcc_threshold", "pcc_threshold", ("0.5", "1", "1e-3")),
         ("--tt-layers", "TTBRINGUP_LAYERS", "tt_layers", "layers", ("0,3", "all", "edges")),
         ("--tt-seed", "TTBRINGUP_SEED", "tt_seed", "seed", ("1", "2", "3")),
@@ -145,6 +148,7 @@ REFUSED = {
     "--tt-mesh=1x-1": ("ROWSxCOLUMNS",),
     "--tt-mesh=99x99": ("9801 chips", "n150 has 1 chip", "No system holds it", "galaxy"),
     "--tt-mesh=2x4": ("8 chips", "--tt-system=t3000"),
+    "--tt-numerics=exakt": ("no such arithmetic", "Did you mean 'exact'", "device, exact, bitexact"),
     "--pcc-threshold=2": ("above 0 and at most 1",),
     "--pcc-threshold=0": ("above 0 and at most 1",),
     "--pcc-threshold=abc": ("above 0 and at most 1",),
@@ -226,3 +230,12 @@ def test_pytest_stops_with_one_error_line(run: Run, pytester: pytest.Pytester, a
 def test_the_names_of_tt_metals_own_options_are_free() -> None:
     theirs = {"tt-arch", "device-id", "metal-timeout", "grid-size", "input-method", "determinism-check-interval"}
     assert not theirs & {option.flag.lstrip("-") for option in OPTIONS}
+
+
+def test_a_cache_folder_in_the_project_is_not_collected(run: Run, pytester: pytest.Pytester) -> None:
+    """It links to the sources of TT-Metal, which hold tests of their own."""
+    for folder in ("cache/emulated/main/tt_metal", "other"):
+        (pytester.path / folder).mkdir(parents=True)
+        (pytester.path / folder / "test_theirs.py").write_text("def test_theirs(): pass")
+    result = run("--tt-cache=cache", "--collect-only", "-q")
+    result.stdout.fnmatch_lines(["other/test_theirs.py::test_theirs", "1 test collected*"])

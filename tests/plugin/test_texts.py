@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from pytest_ttbringup.reporting.records import PROPERTY, stage_record, text_record
+from pytest_ttbringup.reporting.records import as_property, stage_record, text_record
 from pytest_ttbringup.reporting.texts import text_lines
 
 
 def report(*texts: dict[str, object], when: str = "call") -> SimpleNamespace:
     stage = stage_record(8, model="tiny-llama", target="emulated", test="coherence", case="")
-    return SimpleNamespace(when=when, user_properties=[(PROPERTY, record) for record in (stage, *texts)])
+    return SimpleNamespace(when=when, user_properties=[as_property(record) for record in (stage, *texts)])
 
 
 def test_prompt_text_and_the_reference_where_it_differs() -> None:

@@ -27,6 +27,48 @@ def test_blackhole(silicon_arch_name, silicon_arch_blackhole):
     pass
 
 
+def test_programs_are_counted(device):
+    counter = device.cache_entries_counter
+    ones = ttnn.ones([32, 32], device=device, layout=ttnn.TILE_LAYOUT)
+    with counter.measure():
+        ttnn.exp(ones)
+    assert counter.total == 1
+    counter.decorator(ttnn.exp)(ones)
+    assert counter.total == 1
+    counter.decorator(ttnn.neg)(ones)
+    assert counter.total == 2
+    counter.reset()
+    assert counter.total == 0
+
+
+@pytest.mark.requires_grid_size((8, 7))
+def test_a_grid_that_fits(device):
+    pass
+
+
+@pytest.mark.requires_grid_size((13, 10))
+def test_a_grid_too_wide(device):
+    pass
+
+
+@pytest.mark.requires_grid_size(1000)
+def test_too_many_cores(mesh_device):
+    pass
+
+
+def test_other_systems(galaxy_type, is_single_card_n300):
+    assert galaxy_type is None
+    assert not is_single_card_n300
+
+
+def test_the_chips_of_a_blackhole(bh_1d_mesh_device):
+    pass
+
+
+def test_the_chips_of_a_t3000(pcie_mesh_device):
+    pass
+
+
 def test_a_device_of_its_own(function_level_defaults):
     device = ttnn.open_device(device_id=0)
     ttnn.close_device(device)
@@ -38,8 +80,15 @@ def test_a_device_after_that(device):
 
 
 def test_tests_of_tt_metal_run(run: Run, pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nmarkers =\n    use_module_device: theirs")
+    pytester.makeini("[pytest]\nmarkers =\n    use_module_device: theirs\n    requires_grid_size: theirs")
     pytester.makepyfile(test_theirs=TESTS)
     result = run("-rs")
-    result.assert_outcomes(passed=4, skipped=1)
-    result.stdout.fnmatch_lines(["*for blackhole; this system is wormhole_b0*"])
+    result.assert_outcomes(passed=7, skipped=5)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*for blackhole; this system is wormhole_b0*",
+            "*for a worker grid of (13, 10) or more; this chip has 8x?*",
+            "*for a worker grid of 1000 or more*",
+            "*for the four PCIe chips of a T3000*",
+        ]
+    )

@@ -17,6 +17,11 @@ from pytest_ttbringup.reference.model import BringupModel
 from pytest_ttbringup.reference.source_weights import gguf_name
 
 
+def same_weights(one: BringupModel, other: BringupModel) -> bool:
+    left, right = one.reference.state_dict(), other.reference.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Ops of the tiny models take less time than waking a second thread, let alone one whose core is busy."""

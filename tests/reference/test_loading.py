@@ -14,10 +14,7 @@ from pytest_ttbringup.reference import catalog
 from pytest_ttbringup.reference.loading import load_model
 from pytest_ttbringup.reference.model import BringupModel
 
-
-def same_weights(one: BringupModel, other: BringupModel) -> bool:
-    left, right = one.reference.state_dict(), other.reference.state_dict()
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+from .conftest import same_weights
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +39,7 @@ def test_random_weights_depend_on_the_seed_alone(tiny: BringupModel) -> None:
     again = load_model("tiny-llama")
     assert torch.equal(torch.get_rng_state(), before), "loading drew from torch's generator"
     assert same_weights(tiny, again)
-    assert tiny.fingerprint == again.fingerprint
     other = load_model("tiny-llama", seed=2)
-    assert other.fingerprint != tiny.fingerprint
     name = "model.layers.1.mlp.up_proj.weight"
     assert not torch.equal(other.reference.state_dict()[name], tiny.reference.state_dict()[name])
 
@@ -166,12 +161,10 @@ def test_another_file_of_the_same_name_has_its_own_copy(write_gguf: Callable[...
     second = load_model(str(changed), cache_dir=tmp_path / "cache")
     norms = [model.weights()["model.norm.weight"] for model in (first, second)]
     torch.testing.assert_close(norms[1], 2 * norms[0])
-    assert first.fingerprint != second.fingerprint
 
 
 def test_two_at_once_convert_once(write_gguf: Callable[..., Path], tmp_path: Path) -> None:
     path, lines = str(write_gguf()), []
-    load_model(path)  # imports are not safe to race
     with ThreadPoolExecutor(2) as pool:
         loads = [pool.submit(load_model, path, cache_dir=tmp_path / "cache", progress=lines.append) for _ in range(2)]
         assert same_weights(*(load.result() for load in loads))

@@ -44,18 +44,6 @@ def test_weights_by_name(tiny: BringupModel) -> None:
     assert everything == tiny.reference.state_dict().keys()
 
 
-def test_the_fingerprint_follows_every_weight() -> None:
-    prints = set()
-    for name in (None, "model.norm.weight", "model.layers.0.mlp.up_proj.weight", "lm_head.weight"):
-        model = load_model("tiny-llama")
-        if name:
-            model.reference.state_dict()[name].view(-1)[-1] += 1
-        prints.add(model.fingerprint)
-    model = load_model("tiny-llama")
-    model.config.rms_norm_eps *= 2
-    assert len(prints | {model.fingerprint}) == 5
-
-
 def test_activations_have_the_statistics_of_the_text(tiny_model: BringupModel) -> None:
     for layer in ("first", "last"):
         drawn = tiny_model.decode_activations(4096, layer=layer)

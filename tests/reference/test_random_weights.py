@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_ttbringup.reference.generation import batch_greedy, reference_logits, reference_stack
+from pytest_ttbringup.reference.capture import captured_outputs
+from pytest_ttbringup.reference.generation import batch_greedy, reference_logits
 from pytest_ttbringup.reference.model import BringupModel
 
 TOKENS = 256
@@ -94,8 +95,10 @@ def test_every_mistake_changes_many_tokens(tiny_model: BringupModel) -> None:
 
 
 def test_activations_are_of_sane_size(tiny_model: BringupModel) -> None:
-    states = reference_stack(tiny_model.reference, tiny_model.passage(TOKENS))
-    sizes = [hidden.pow(2).mean().sqrt().item() for hidden in (states.embedding, *states.hidden)]
+    decoder = tiny_model.reference.model
+    with captured_outputs([decoder.embed_tokens, *decoder.layers]) as states:
+        decoder(input_ids=torch.tensor([tiny_model.passage(TOKENS)]))
+    sizes = [hidden.pow(2).mean().sqrt().item() for hidden in states]
     assert all(0.8 < size < 2 for size in sizes)
     assert sizes == sorted(sizes)
 

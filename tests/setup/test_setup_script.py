@@ -45,12 +45,14 @@ def test_first_run_makes_the_environment(machine: Machine) -> None:
 @pytest.mark.usefixtures("python")
 def test_second_run_does_nothing_and_takes_no_time(machine: Machine) -> None:
     setup(machine)
-    start = time.monotonic()
-    result = machine.run("scripts/setup.sh")
-    seconds = time.monotonic() - start
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert machine.logged() == made(machine)
-    assert seconds < 1
+    seconds = []
+    for _ in range(5):  # other processes may delay some of them
+        start = time.monotonic()
+        result = machine.run("scripts/setup.sh")
+        seconds.append(time.monotonic() - start)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+        assert machine.logged() == made(machine)
+    assert min(seconds) < 1
 
 
 @pytest.mark.usefixtures("python")

@@ -4,17 +4,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import arithmetic
+from pytest_ttbringup.emulation.calls import Call
+from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
     import torch
 
 
+def _register(name: str) -> None:
+    @semantics(f"ttnn.{name}")
+    def compute(call: Call, input_tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> Any:
+        """TT-NN's golden function, unless the arithmetic has a rule of its own for BF16 destinations."""
+        import ttnn
+
+        if not arguments and not keywords.keys() & {"beta", "threshold", "vector_mode", "mode"} and _is_coarse(call):
+            own = arithmetic().unary(name, input_tensor)
+            if own is not None:
+                return own
+        return golden_values(getattr(ttnn, name), call, input_tensor, *arguments, **keywords)
+
+
+for _name in ("exp", "log", "sigmoid", "silu", "softplus", "tanh"):
+    _register(_name)
+
+
+def _is_coarse(call: Call) -> bool:
+    """Whether the kernel has BF16 destinations: where no FP32 is involved."""
+    import ttnn
+
+    given = call.argument(0, "input_tensor")
+    formats = (ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b)
+    return given.dtype in formats and call.output.dtype in formats
+
+
 @semantics("ttnn.gelu")
-def gelu(input_tensor: torch.Tensor, *, variant: Any = None, **_: Any) -> torch.Tensor:
+def gelu(call: Call, input_tensor: torch.Tensor, *, variant: Any = None, **_: Any) -> torch.Tensor:
     """X * Phi(x); the variant `Tanh` is another function, the others approximate this one."""
     import torch
     import ttnn
+
+    own = arithmetic().unary("gelu", input_tensor) if variant is None and _is_coarse(call) else None
+    if own is not None:
+        return own
 
     approximate = "tanh" if variant == ttnn.GeluVariant.Tanh else "none"
     return torch.nn.functional.gelu(input_tensor, approximate=approximate)

@@ -127,7 +127,8 @@ def conv_transpose2d(
     """PyTorch's transposed convolution, weights [C, O / G, kh, kw]; without `mirror_kernel` they come mirrored."""
     import torch
 
-    weights = _weights(weight_tensor, (in_channels, out_channels // groups, *_pair(kernel_size)), conv_config)
+    shape = (in_channels, out_channels // groups, *_pair(kernel_size))
+    weights = _weights(weight_tensor, shape, conv_config, transposed=True)
     if not mirror_kernel and weight_tensor.shape == weights.shape:
         weights = weights.flip(-1, -2)
     top, bottom, left, right = padding_of(padding)
@@ -142,12 +143,17 @@ def conv_transpose2d(
     )
     height, width = result.shape[-2:]
     cut = result[..., top : height - bottom, left : width - right]
-    return _results(call, cut, conv_config, prepared_weights(weights), bias_tensor)
+    return _results(call, cut, conv_config, prepared_transposed_weights(weights), bias_tensor)
 
 
 def prepared_weights(weights: torch.Tensor) -> torch.Tensor:
     """[A, B, kh, kw] -> [kh kw B, A], with kw 1 for a kernel of one dimension."""
     return weights.permute(2, 3, 1, 0).flatten(0, 2)
+
+
+def prepared_transposed_weights(weights: torch.Tensor) -> torch.Tensor:
+    """[C, O / G, kh, kw] -> [kh kw C, O / G]."""
+    return prepared_weights(weights.transpose(0, 1))
 
 
 def in_corner(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -159,18 +165,23 @@ def in_corner(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return made
 
 
-def _weights(weights: torch.Tensor, shape: tuple[int, ...], config: Any) -> torch.Tensor:
+def _weights(weights: torch.Tensor, shape: tuple[int, ...], config: Any, *, transposed: bool = False) -> torch.Tensor:
     """Weights of this shape, from the same or from prepared ones, in the dtype the convolution uses."""
-    rows = shape[1]
+    columns, rows = (shape[1], shape[0]) if transposed else (shape[0], shape[1])
+    channels = rows
     for size in shape[2:]:
         rows *= size
-    if weights.numel() == rows * shape[0] and tuple(weights.shape[:2]) == shape[:2]:
+    if weights.numel() == rows * columns and tuple(weights.shape[:2]) == shape[:2]:
         dtype = getattr(config, "weights_dtype", None)
-        weights = weights.reshape(shape)
-        return round_to(weights, dtype) if dtype is not None else weights
-    corner = weights.reshape(-1, weights.shape[-1])[:rows, : shape[0]]
+        if dtype is None:
+            return weights.reshape(shape)
+        # Values that share an exponent in a block format lie side by side once they are prepared.
+        square = weights.reshape(*shape[:2], *(*shape[2:], 1)[:2])
+        weights = round_to(prepared_transposed_weights(square) if transposed else prepared_weights(square), dtype)
+    corner = weights.reshape(-1, weights.shape[-1])[:rows, :columns]
     kernel = (*shape[2:], 1)[:2]
-    return corner.reshape(*kernel, shape[1], shape[0]).permute(3, 2, 0, 1).reshape(shape)
+    ordered = corner.reshape(*kernel, channels, columns).permute(3, 2, 0, 1)
+    return (ordered.transpose(0, 1) if transposed else ordered).reshape(shape)
 
 
 def _bias(bias: torch.Tensor | None, channels: int) -> torch.Tensor | None:

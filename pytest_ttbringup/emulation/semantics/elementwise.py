@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.activations import activated
+from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
@@ -45,19 +46,29 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
                 "input_tensor_b_activations": input_tensor_b_activations,
             }
             return golden_values(operation, call, input_tensor_a, input_tensor_b, **keywords)
-        a = _operand(input_tensor_a, input_tensor_a_activations)
-        b = _operand(input_tensor_b, input_tensor_b_activations)
-        return activated(function(a, b), activations)
+        given = (call.argument(*_names(call, "a", 0)), call.argument(*_names(call, "b", 1)))
+        formats = (getattr(given[0], "dtype", None), getattr(given[1], "dtype", None))
+        coarse = ttnn.float32 not in formats
+        a = _operand(input_tensor_a, input_tensor_a_activations, coarse)
+        b = _operand(input_tensor_b, input_tensor_b_activations, coarse)
+        own = arithmetic().binary(name, a, b, formats) if None not in formats else None
+        return activated(function(a, b) if own is None else own, activations, coarse)
 
 
 def _is_float(operand: Any) -> bool:
     return isinstance(operand, (int, float)) or operand.is_floating_point()
 
 
-def _operand(operand: Any, activations: Any) -> Any:
+def _names(call: Call, operand: str, position: int) -> tuple[int, str]:
+    """The position and name of an operand: `ttnn.multiply_` calls them otherwise than `ttnn.add_`."""
+    name = f"input_tensor_{operand}"
+    return position, name if name in call.keywords else f"input_{operand}"
+
+
+def _operand(operand: Any, activations: Any, coarse: bool) -> Any:
     import torch
 
-    return activated(torch.as_tensor(operand), activations) if activations else operand
+    return activated(torch.as_tensor(operand), activations, coarse) if activations else operand
 
 
 _register("add", lambda a, b: a + b)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.activations import activated
+from pytest_ttbringup.emulation.arithmetic import Activation, arithmetic
+from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
+from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.products import product
+from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
@@ -15,36 +18,66 @@ if TYPE_CHECKING:
 
 @semantics("ttnn.matmul", "ttnn.linear", refuses=("in0_column_offset",))
 def linear(
+    call: Call,
     input_tensor_a: torch.Tensor,
     input_tensor_b: torch.Tensor,
     *,
-    bias: torch.Tensor | None = None,
-    transpose_a: bool = False,
-    transpose_b: bool = False,
-    activation: Any = None,
+    compute_kernel_config: Any = None,
     program_config: Any = None,
-    **_: Any,
+    core_grid: Any = None,
+    **options: Any,
 ) -> torch.Tensor:
     """[..., M, K] x [..., K, N] (+ [..., 1, N]) -> [..., M, N], with an activation if one is fused.
 
     TT-NN's golden function does not cover `ttnn.linear` with a row-vector bias of rank 4, and copies the weights.
     """
+    setting = MatmulSetting(
+        call.argument(0, "input_tensor_a"),
+        call.argument(1, "input_tensor_b"),
+        call.output,
+        compute_kernel_config,
+        program_config,
+        core_grid,
+    )
+    return multiplied(input_tensor_a, input_tensor_b, setting, **options)
+
+
+def multiplied(
+    input_tensor_a: torch.Tensor,
+    input_tensor_b: torch.Tensor,
+    setting: MatmulSetting,
+    *,
+    bias: torch.Tensor | None = None,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    activation: Any = None,
+    **_: Any,
+) -> torch.Tensor:
+    """The product of a matmul or linear layer, under TT-NN's names, once it is known how to compute it."""
     a = input_tensor_a.transpose(-1, -2) if transpose_a else input_tensor_a
     b = input_tensor_b.transpose(-1, -2) if transpose_b else input_tensor_b
-    out = product(a, b)
-    if bias is not None:
-        out = out + bias
-    return activated(out, getattr(program_config, "fused_activation", None) or activation)
+    fused = getattr(setting.program_config, "fused_activation", None) or activation
+    return arithmetic().matmul(a, b, setting, bias=bias, activation=_function(fused))
+
+
+def _function(activation: Any) -> Activation | None:
+    return None if activation is None else lambda values, coarse: activated(values, activation, coarse)
+
+
+MINIMAL = KernelConfig(phases=2, fp32=True, l1_accumulation=True)
+"""How `minimal_matmul` computes by itself (TT-NN's minimal_matmul.cpp)."""
 
 
 @semantics("ttnn.experimental.minimal_matmul")
 def minimal_matmul(
+    call: Call,
     input_tensor: torch.Tensor | list[torch.Tensor],
     weight_tensor: torch.Tensor,
     *,
     bias_tensor: torch.Tensor | None = None,
     fused_activation: Any = None,
     fuse_swiglu: bool = False,
+    compute_kernel_config: Any = None,
     **_: Any,
 ) -> torch.Tensor:
     """As `linear`; several inputs are one, side by side.
@@ -57,15 +90,27 @@ def minimal_matmul(
     if fuse_swiglu:
         raise EmulationError("ttnn.experimental.minimal_matmul: fuse_swiglu=True is not emulated")
     rows = torch.cat(list(input_tensor), dim=-1) if isinstance(input_tensor, (list, tuple)) else input_tensor
-    return linear(rows, weight_tensor, bias=bias_tensor, activation=fused_activation)
+    setting = _minimal(call, compute_kernel_config)
+    return multiplied(rows, weight_tensor, setting, bias=bias_tensor, activation=fused_activation)
+
+
+def _minimal(call: Call, compute_kernel_config: Any) -> MatmulSetting:
+    a, b = call.argument(0, "input_tensor"), call.argument(1, "weight_tensor")
+    a = a[0] if isinstance(a, (list, tuple)) else a
+    output = call.output[0] if isinstance(call.output, (list, tuple)) else call.output
+    return MatmulSetting(a, b, output, compute_kernel_config, default=MINIMAL, block=MINIMAL_BLOCK)
+
+
+MINIMAL_BLOCK = 8 * 32
+"""`MinimalMatmulConfig.K_block_size` unless a caller says otherwise."""
 
 
 @semantics("ttnn.experimental.minimal_matmul_split")
 def minimal_matmul_split(
-    input_tensor: torch.Tensor, weight_tensor: torch.Tensor, *, chunks: int = 3, **keywords: Any
+    call: Call, input_tensor: torch.Tensor, weight_tensor: torch.Tensor, *, chunks: int = 3, **keywords: Any
 ) -> tuple[torch.Tensor, ...]:
     """`minimal_matmul`, cut into `chunks` of equally many columns."""
-    return minimal_matmul(input_tensor, weight_tensor, **keywords).chunk(chunks, dim=-1)
+    return minimal_matmul(call, input_tensor, weight_tensor, **keywords).chunk(chunks, dim=-1)
 
 
 @semantics("ttnn.experimental.dit_minimal_matmul_addcmul_fused")
@@ -79,7 +124,9 @@ def dit_minimal_matmul_addcmul_fused(
     **_: Any,
 ) -> torch.Tensor:
     """addcmul_input_tensor1 + scalar * (input @ weight + bias) * addcmul_input_tensor2."""
-    product = linear(matmul_input_tensor, matmul_weight_tensor, bias=bias_tensor)
+    product = matmul_input_tensor @ matmul_weight_tensor
+    if bias_tensor is not None:
+        product = product + bias_tensor
     return addcmul_input_tensor1 + scalar * product * addcmul_input_tensor2
 
 

@@ -1,55 +1,84 @@
-"""Norms."""
+"""Norms and softmax."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import arithmetic
+from pytest_ttbringup.emulation.calls import Call
+from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
     import torch
+    import ttnn
 
 
 @semantics("ttnn.rms_norm")
-def rms_norm(
-    input_tensor: torch.Tensor,
-    *,
-    epsilon: float = 1e-12,
-    weight: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    residual_input_tensor: torch.Tensor | None = None,
-    **_: Any,
-) -> torch.Tensor:
+def rms_norm(call: Call, input_tensor: torch.Tensor, **options: Any) -> torch.Tensor:
     """Normalize: x / sqrt(mean(x^2) + epsilon) * weight + bias over the last dimension, of D values.
 
     Weight and bias hold D values in any shape.
     Models hand the weight over in row-major layout as [1, 1, D/32, 32]. With a residual, x is the sum of both.
     """
-    import torch
-
-    x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
-    normed = x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + epsilon)
-    if weight is not None:
-        normed = normed * weight.reshape(-1)
-    if bias is not None:
-        normed = normed + bias.reshape(-1)
-    return normed
+    return normed(input_tensor, output=call.output.dtype, centered=False, **options)
 
 
 @semantics("ttnn.layer_norm")
-def layer_norm(
-    input_tensor: torch.Tensor,
-    *,
-    epsilon: float = 1e-12,
-    weight: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    residual_input_tensor: torch.Tensor | None = None,
-    **_: Any,
-) -> torch.Tensor:
+def layer_norm(call: Call, input_tensor: torch.Tensor, **options: Any) -> torch.Tensor:
     """Normalize: (x - mean) / sqrt(variance + epsilon) * weight + bias; the rest as in `rms_norm`.
 
     TT-NN's golden function adds the residual into its input.
     """
-    x = input_tensor if residual_input_tensor is None else input_tensor + residual_input_tensor
-    centered = x - x.mean(dim=-1, keepdim=True)
-    return rms_norm(centered, epsilon=epsilon, weight=weight, bias=bias)
+    return normed(input_tensor, output=call.output.dtype, centered=True, **options)
+
+
+def normed(
+    x: torch.Tensor,
+    *,
+    output: ttnn.DataType,
+    centered: bool,
+    epsilon: float = 1e-12,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    residual_input_tensor: torch.Tensor | None = None,
+    compute_kernel_config: Any = None,
+    **_: Any,
+) -> torch.Tensor:
+    """Either norm, under TT-NN's names."""
+    return arithmetic().norm(
+        x,
+        centered=centered,
+        epsilon=epsilon,
+        weight=None if weight is None else weight.reshape(-1),
+        bias=None if bias is None else bias.reshape(-1),
+        residual=residual_input_tensor,
+        output=output,
+        compute_kernel_config=compute_kernel_config,
+    )
+
+
+@semantics("ttnn.softmax")
+def softmax(
+    call: Call,
+    input_tensor: torch.Tensor,
+    dim: int = -1,
+    *,
+    compute_kernel_config: Any = None,
+    numeric_stable: bool = True,
+    **keywords: Any,
+) -> Any:
+    """Over dimension `dim`; of all but the last, TT-NN's kernels are others, with no rules of their own here."""
+    import ttnn
+
+    if dim in (-1, input_tensor.dim() - 1):
+        own = arithmetic().softmax(
+            input_tensor,
+            stable=numeric_stable,
+            fp32=call.output.dtype == ttnn.float32,
+            output=call.output.dtype,
+            compute_kernel_config=compute_kernel_config,
+        )
+        if own is not None:
+            return own
+    return golden_values(ttnn.softmax, call, input_tensor, dim, **keywords)

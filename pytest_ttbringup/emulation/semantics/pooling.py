@@ -1,4 +1,4 @@
-"""Pooling of images [1, 1, N H W, C] or [N, H, W, C] to [1, 1, N H' W', C], and sampling.
+"""Pooling of images [1, 1, N H W, C] or [N, H, W, C] to [1, 1, N H' W', C] or [N, H', W', C], and sampling.
 
 TT-NN's golden functions for these import helpers from TT-Metal's test suite, which its wheel does not hold.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @semantics("ttnn.max_pool2d")
 def max_pool2d(
+    call: Call,
     input_tensor: torch.Tensor,
     batch_size: int,
     input_h: int,
@@ -49,13 +50,16 @@ def max_pool2d(
         padded, tuple(kernel_size), tuple(stride), dilation=tuple(dilation), return_indices=True
     )
     if not return_indices:
-        return rows_of(pooled)
+        return _rows_as(pooled, call.output)
     width = padded.shape[-1]
-    return [rows_of(pooled), rows_of((where // width - top) * input_w + where % width - left)]
+    places = (where // width - top) * input_w + where % width - left
+    outputs = zip((pooled, places), call.output, strict=True)
+    return [_rows_as(values, output) for values, output in outputs]
 
 
 @semantics("ttnn.avg_pool2d")
 def avg_pool2d(
+    call: Call,
     input_tensor: torch.Tensor,
     batch_size: int,
     input_h: int,
@@ -85,7 +89,8 @@ def avg_pool2d(
         return torch.nn.functional.avg_pool2d(padded, tuple(kernel_size), tuple(stride), divisor_override=1)
 
     total = summed(image, (left, right + more, top, bottom + extra))
-    return rows_of(total / (divisor_override or summed(counted, (0, more, 0, extra))))
+    means = total / (divisor_override or summed(counted, (0, more, 0, extra)))
+    return _rows_as(means, call.output)
 
 
 @semantics("ttnn.adaptive_avg_pool2d", "ttnn.adaptive_max_pool2d")
@@ -103,7 +108,8 @@ def adaptive_pool2d(
     import torch
 
     pool = getattr(torch.nn.functional, call.name.removeprefix("ttnn."))
-    return rows_of(pool(image_of(input_tensor, batch_size, input_h, input_w, channels), tuple(output_size)))
+    pooled = pool(image_of(input_tensor, batch_size, input_h, input_w, channels), tuple(output_size))
+    return _rows_as(pooled, call.output)
 
 
 @semantics("ttnn.grid_sample")
@@ -143,3 +149,9 @@ def _ceiling(size: int, kernel: int, stride: int, dilation: int, inside: int, ce
     if last >= inside:
         last -= stride
     return max(0, last + window - size)
+
+
+def _rows_as(image: torch.Tensor, output: Any) -> torch.Tensor:
+    """`rows_of`, as [N, H', W', C] where TT-NN's output has that shape."""
+    rows = rows_of(image)
+    return rows.reshape(tuple(output.shape)) if rows.numel() == output.logical_volume() else rows

@@ -1,14 +1,50 @@
-"""Sums over parts of a tensor that have names of their own."""
+"""Sums and means, and sums over parts of a tensor that have names of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import arithmetic
+from pytest_ttbringup.emulation.calls import Call
+from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
     import torch
+
+
+def _register_total(name: str) -> None:
+    @semantics(f"ttnn.{name}")
+    def compute(
+        call: Call,
+        input_tensor: torch.Tensor,
+        dim: int | Sequence[int] | None = None,
+        keepdim: bool = False,
+        *,
+        compute_kernel_config: Any = None,
+        **keywords: Any,
+    ) -> Any:
+        """Along one of the last two dimensions an arithmetic may have rules; all else is TT-NN's golden function."""
+        import ttnn
+
+        rank = input_tensor.dim()
+        one = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
+        if isinstance(one, int) and rank >= 2 and one % rank >= rank - 2 and keywords.get("scalar", 1.0) == 1.0:
+            own = arithmetic().total(
+                input_tensor,
+                one,
+                mean=name == "mean",
+                output=call.output.dtype,
+                compute_kernel_config=compute_kernel_config,
+            )
+            if own is not None:
+                return own if keepdim else own.squeeze(one)
+        return golden_values(getattr(ttnn, name), call, input_tensor, dim, keepdim, **keywords)
+
+
+_register_total("sum")
+_register_total("mean")
 
 
 @semantics("ttnn.experimental.fast_reduce_nc")
@@ -43,6 +79,19 @@ def prefix_scan(a: torch.Tensor, bx: torch.Tensor, h_prev: torch.Tensor, **_: An
         state = decay * state + step
         states.append(state)
     return torch.stack(states).reshape(a.shape)
+
+
+@semantics("ttnn.ema")
+def ema(input_tensor: torch.Tensor, alpha: float, **_: Any) -> torch.Tensor:
+    """The moving average y[t] = alpha * y[t - 1] + (1 - alpha) * x[t] along the last dimension, from y[-1] = 0 on."""
+    import torch
+
+    averages = torch.empty_like(input_tensor)
+    average = torch.zeros_like(input_tensor[..., 0])
+    for step in range(input_tensor.shape[-1]):
+        average = alpha * average + (1 - alpha) * input_tensor[..., step]
+        averages[..., step] = average
+    return averages
 
 
 @semantics("ttnn.experimental.repeat_and_interleave_eltwise_mul")

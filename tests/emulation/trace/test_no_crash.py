@@ -38,6 +38,10 @@ def whole():
 def host():
     return ttnn.from_torch(torch.ones(32, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
 
+def sub_devices():
+    core = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(0, 0))})
+    return device.create_sub_device_manager([ttnn.SubDevice([core])], 3200)
+
 def attempt(call):
     global device
     device = ttnn.open_mesh_device(ttnn.MeshShape(1, 1), trace_region_size=1 << 20, num_command_queues=2)
@@ -60,9 +64,6 @@ REFUSED = """\
 ttnn.begin_trace_capture(device); ttnn.add(tensor(), 1.0)
 ttnn.execute_trace(device, ttnn.MeshTraceId(7))
 device.quiesce_devices()
-device.load_sub_device_manager(device.create_sub_device_manager([], 3200))
-device.load_sub_device_manager(device.create_sub_device_manager([whole(), whole()], 0))
-device.load_sub_device_manager(device.create_sub_device_manager([whole()], 3200))
 ttnn.copy_host_to_device_tensor(host(), dead())
 ttnn.copy_device_to_host_tensor(dead(), host())
 ttnn.dump_tensor("unused.tensorbin", dead())
@@ -98,6 +99,7 @@ ttnn.close_mesh_device(device)
 device.load_sub_device_manager(device.create_sub_device_manager([whole()], 0)); ttnn.neg(tensor())
 device.clear_loaded_sub_device_manager(); device.reset_sub_device_stall_group()
 device.set_sub_device_stall_group([ttnn.SubDeviceId(0)]); ttnn.synchronize_device(device)
+device.load_sub_device_manager(sub_devices()); device.clear_loaded_sub_device_manager()
 ttnn.deallocate(dead())"""
 
 

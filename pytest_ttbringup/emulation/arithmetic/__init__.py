@@ -1,0 +1,114 @@
+"""With which arithmetic the emulated device computes: `--tt-numerics`.
+
+- `exact`: in float32, each result rounded to its tensor's format. What an operation means, without the device's own
+  arithmetic.
+- `device`: as the device does, as far as it is quick. Large matmuls are modelled to their statistics.
+- `bitexact`: as the device does, bit by bit. For small cases.
+
+Operations call `arithmetic()` for what the device has rules of its own for; all others are the same in each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    import ttnn
+
+    from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
+
+Activation = Callable[["torch.Tensor", bool], "torch.Tensor"]
+"""A fused activation: of values, and whether the vector unit computes it for BF16 destinations."""
+
+
+class Arithmetic(Protocol):
+    """What depends on the device's arithmetic. Results need not be rounded to the output's format yet.
+
+    A method that may give None does so where this arithmetic has no rule of its own for what is asked.
+    """
+
+    def matmul(
+        self,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        setting: MatmulSetting,
+        *,
+        bias: torch.Tensor | None = None,
+        activation: Activation | None = None,
+    ) -> torch.Tensor:
+        """[..., M, K] x [..., K, N] (+ bias [..., M or 1, N], then the activation) -> [..., M, N]."""
+
+    def norm(
+        self,
+        x: torch.Tensor,
+        *,
+        centered: bool,
+        epsilon: float,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        residual: torch.Tensor | None,
+        output: ttnn.DataType,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        """RMS norm over the last dimension of [..., D], or layer norm (`centered`); weight and bias [D]."""
+
+    def softmax(
+        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+    ) -> torch.Tensor | None:
+        """Over the last dimension; `fp32` if the operation computes in FP32 by itself."""
+
+    def total(
+        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+    ) -> torch.Tensor | None:
+        """The sum or mean along one of the last two dimensions, which stays with size 1."""
+
+    def binary(
+        self, name: str, a: torch.Tensor, b: torch.Tensor, formats: tuple[ttnn.DataType, ttnn.DataType]
+    ) -> torch.Tensor | None:
+        """`add`, `subtract` or `multiply` of tensors of these formats."""
+
+    def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
+        """A function of the vector unit for BF16 destinations, by the name of TT-NN's operation."""
+
+    def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
+        """What an output of `dtype` of the operation of this full name holds, given its values."""
+
+
+_chosen: list[Arithmetic] = []
+
+
+def arithmetic() -> Arithmetic:
+    """The arithmetic of this process."""
+    if not _chosen:
+        choose("exact")
+    return _chosen[0]
+
+
+def restore(before: Arithmetic) -> None:
+    """Compute again with what `arithmetic` gave before."""
+    _chosen[:] = [before]
+
+
+def choose(name: str, cache_dir: Path | None = None) -> None:
+    """Compute with the arithmetic of this name from now on.
+
+    Args:
+        name: one of `targets.emulated.NUMERICS`.
+        cache_dir: where compiled loops are kept, unless NUMBA_CACHE_DIR says; None for beside their source, or where
+            numba finds a place if that can't be written.
+    """
+    from pytest_ttbringup.emulation.arithmetic.device import Device
+    from pytest_ttbringup.emulation.arithmetic.exact import Exact
+
+    makers: dict[str, Callable[[], Arithmetic]] = {
+        "device": Device,
+        "exact": Exact,
+        "bitexact": lambda: Device(bit_by_bit=True),
+    }
+    _chosen[:] = [makers[name]()]
+    if cache_dir is not None:
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba"))  # read when numba is imported

@@ -1,0 +1,121 @@
+"""The device's own arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.formats import round_to
+from pytest_ttbringup.emulation.numerics import norms, vector_unit
+from pytest_ttbringup.emulation.numerics.adding import add
+from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
+from pytest_ttbringup.emulation.numerics.matmul import matmul
+from pytest_ttbringup.emulation.numerics.multiplying import multiply
+from pytest_ttbringup.emulation.numerics.packing import pack
+from pytest_ttbringup.emulation.numerics.reducing import column_sums, row_sums
+
+if TYPE_CHECKING:
+    import torch
+    import ttnn
+
+    from pytest_ttbringup.emulation.arithmetic import Activation
+    from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
+
+NORM = KernelConfig(phases=4, fp32=True)
+"""`ttnn.layernorm_default_compute_config` and `ttnn.rmsnorm_default_compute_config`."""
+
+REDUCTION = KernelConfig(phases=3, fp32=True)
+"""Sums and means; found by comparing bits on Wormhole, whose HiFi4 is not to be used with FP32 destinations."""
+
+
+class Device:
+    """`--tt-numerics=device`, or `bitexact` where everything is computed `bit_by_bit`."""
+
+    def __init__(self, *, bit_by_bit: bool = False) -> None:
+        self._bit_by_bit = bit_by_bit
+
+    def matmul(
+        self,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        setting: MatmulSetting,
+        *,
+        bias: torch.Tensor | None = None,
+        activation: Activation | None = None,
+    ) -> torch.Tensor:
+        if a.dim() < 2 or b.dim() < 2:  # vectors, which TT-NN makes rows and columns of
+            a, b, bare = *_as_matrices(a, b), (a @ b).shape
+            return self.matmul(a, b, setting, bias=bias, activation=activation).reshape(bare)
+        block = setting.inner_block(a.shape[-2], a.shape[-1], b.shape[-1], batched=b.shape[:-2].numel() > 1)
+        return matmul(
+            a,
+            b,
+            config=setting.kernel_config(),
+            block=block,
+            output=setting.output.dtype,
+            exact=self._bit_by_bit,
+            bias=bias,
+            activation=activation,
+        )
+
+    def norm(
+        self,
+        x: torch.Tensor,
+        *,
+        centered: bool,
+        epsilon: float,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        residual: torch.Tensor | None,
+        output: ttnn.DataType,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        config = given_or(compute_kernel_config, NORM)
+        x = x if residual is None else add(x, residual, fp32=config.fp32)
+        function = norms.layer_norm if centered else norms.rms_norm
+        return pack(function(x, config, epsilon=epsilon, weight=weight, bias=bias), output)
+
+    def softmax(
+        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+    ) -> torch.Tensor:
+        config = given_or(compute_kernel_config, KernelConfig(phases=4, fp32=fp32))
+        return pack(norms.softmax(x, config, stable=stable), output)
+
+    def total(
+        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+    ) -> torch.Tensor:
+        config = given_or(compute_kernel_config, REDUCTION)
+        sums = row_sums if dim % x.dim() == x.dim() - 1 else column_sums
+        return pack(sums(x, config, scaler=1 / x.shape[dim] if mean else 1.0), output)
+
+    def binary(
+        self, name: str, a: torch.Tensor, b: torch.Tensor, formats: tuple[ttnn.DataType, ttnn.DataType]
+    ) -> torch.Tensor | None:
+        """On the matrix unit, but for FP32 operands and products of BF16, which the vector unit computes in FP32 (so
+        the simulator's bits have it).
+        """
+        import ttnn
+
+        blocks = (ttnn.bfloat8_b, ttnn.bfloat4_b)
+        if not all(form == ttnn.bfloat16 or form in blocks for form in formats):
+            return None
+        if name == "multiply":
+            return multiply(a, b, phases=4, fp32=False) if any(form in blocks for form in formats) else None
+        return add(a, -b if name == "subtract" else b, fp32=False)
+
+    def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
+        function = vector_unit.FUNCTIONS.get(name)
+        return None if function is None else function(x, **parameters)
+
+    def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
+        """Blocks as the packer makes them; but a typecast to bfp8_b rounds once, as the simulator's bits have it."""
+        import ttnn
+
+        if dtype == ttnn.bfloat8_b and "typecast" in name:
+            return round_to(values, dtype)
+        if dtype in (ttnn.bfloat8_b, ttnn.bfloat4_b):
+            return pack(round_to(values, ttnn.bfloat16), dtype)
+        return round_to(values, dtype)
+
+
+def _as_matrices(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return a.unsqueeze(0) if a.dim() == 1 else a, b.unsqueeze(-1) if b.dim() == 1 else b

@@ -1,0 +1,56 @@
+"""Sums along a dimension, as reductions and norms take them on the matrix unit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
+from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32, weight_parts
+from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate
+
+if TYPE_CHECKING:
+    import torch
+
+_LARGEST = 2.0**50
+
+
+def row_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -> torch.Tensor:
+    """[..., K] -> [..., 1]: sums of the last dimension, times a scaler that is cut to BF16.
+
+    Where a value is not finite, or above 2 ** 50, its row's sum is the plain one. Source: LLK `reduce_tile`; the
+    simulator's bits say that the scaler is cut and not rounded.
+    """
+    import torch
+
+    from pytest_ttbringup.emulation.numerics.compiled import reducing
+
+    factor = cut_to_bf16(torch.tensor([scaler]))
+    parts = torch.stack(weight_parts(factor)).repeat(1, 16)
+    power = (factor.view(torch.int32) & 0x7F800000).view(torch.float32).repeat(16)
+    rows = to_tf32(x).reshape(-1, x.shape[-1])
+    rows = torch.nn.functional.pad(rows, (0, -rows.shape[1] % 16)).contiguous()
+    out = torch.zeros(rows.shape[0])
+    arrays = [it.numpy() for it in (rows, parts, power, out)]
+    reducing.sum_rows(*arrays, config.phases, config.fp32)
+    if not bool(torch.linalg.vector_norm(rows, float("inf")) < _LARGEST):
+        out = torch.where(rows.abs().amax(dim=1) < _LARGEST, out, rows.sum(dim=1) * factor)
+    return out.reshape(*x.shape[:-1], 1)
+
+
+def column_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -> torch.Tensor:
+    """[..., K, N] -> [..., 1, N]: sums of the second to last dimension; there the values are in SrcA."""
+    import torch
+
+    scaler = cut_to_bf16(torch.tensor(scaler)).item()
+    inner, columns = x.shape[-2:]
+    row, zeros = torch.full((1, inner), scaler), torch.zeros(1, columns)
+    sums = [
+        accumulate(row, it, zeros, phases=config.phases, fp32=config.fp32, exact=True, block=inner)
+        for it in to_tf32(x).reshape(-1, inner, columns)
+    ]
+    return torch.stack(sums).reshape(*x.shape[:-2], 1, columns)
+
+
+def cut_to_bf16(x: torch.Tensor) -> torch.Tensor:
+    """FP32 stored as BF16 by a kernel of the vector unit that does not round first, or by the host for a scaler."""
+    return leading_bits(x, 8)
