@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.formats import round_to
+from pytest_ttbringup.emulation.products import product as plain_product
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Exact:
         bias: torch.Tensor | None = None,
         activation: Activation | None = None,
     ) -> torch.Tensor:
-        product = a @ b
+        product = plain_product(a, b)
         if bias is not None:
             product = product + bias
         return product if activation is None else activation(product, False)
