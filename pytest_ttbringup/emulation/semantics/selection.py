@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 from pytest_ttbringup.emulation.semantics.random import generator
 
@@ -77,3 +78,17 @@ def topk_large_indices(
 ) -> torch.Tensor:
     """Indices of the k largest along the last dimension, of the first `valid_length` if given."""
     return input_tensor[..., :valid_length].topk(k, dim=-1).indices.reshape(tuple(call.output.shape))
+
+
+@semantics("ttnn.where")
+def where(call: Call, predicate: torch.Tensor, true_value: Any, false_value: Any, *_: Any, **keywords: Any) -> Any:
+    """PyTorch's where, with any predicate but zero as true.
+
+    TT-NN's golden function gives the branches the dtype of an unsigned predicate.
+    """
+    import torch
+    import ttnn
+
+    if predicate.dtype in (torch.uint8, torch.uint16, torch.uint32):
+        predicate = (predicate.long() != 0).float()
+    return golden_values(ttnn.where, call, predicate, true_value, false_value, **keywords)
