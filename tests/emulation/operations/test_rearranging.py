@@ -178,3 +178,25 @@ def test_cpu_keeps_the_memory_config(device: ttnn.MeshDevice) -> None:
         there = ttnn.to_memory_config(on_tiles(x, device), memory)
         assert there.cpu().memory_config() == memory
         check_with_control(there.cpu().to(device), x, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("memory", [ttnn.DRAM_MEMORY_CONFIG, ttnn.L1_MEMORY_CONFIG])
+def test_a_tensor_constructed_on_the_device(device: ttnn.MeshDevice, memory: ttnn.MemoryConfig) -> None:
+    x = numbers(1, 2, 40, 33)
+    made = ttnn.Tensor(x, ttnn.bfloat16, device, ttnn.TILE_LAYOUT, memory)
+    assert made.memory_config() == memory
+    assert isinstance(made, ttnn.Tensor)
+    assert type(made) == ttnn.Tensor  # noqa: E721 (as tests of TT-NN write it)
+    check_with_control(made, x, rtol=0.0, atol=0.0)
+    assert ttnn.Tensor(x, ttnn.bfloat16).storage_type() == ttnn.StorageType.HOST
+    listed = ttnn.Tensor([1.0, 2.0, 3.0, 4.0], [1, 1, 1, 4], ttnn.bfloat16, ttnn.ROW_MAJOR_LAYOUT, device)
+    check(listed, torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]))
+
+
+@settings(max_examples=3)
+@given(rows=st.sampled_from([32, 64]), seed=seeds)
+def test_a_mask_of_fewer_rows(device: ttnn.MeshDevice, rows: int, seed: int) -> None:
+    x, mask = numbers(seed, 2, 1, 64, 96), numbers(seed + 1, 2, 1, rows, 96)
+    out = ttnn.scale_mask_softmax(on_tiles(x, device), 0.5, on_tiles(mask, device))
+    added = mask.double() if rows == 64 else mask[:, :, :1].double()
+    check_with_control(out, (x.double() * 0.5 + added).softmax(-1), atol=1e-3)
