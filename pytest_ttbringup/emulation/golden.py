@@ -35,10 +35,8 @@ _READS_ATTRIBUTES_ONLY = frozenset(
 """Preparations of arguments in TT-NN that look at a tensor's dtype or shape and at nothing else."""
 
 
-WITHOUT_VALUES = {
-    "ttnn.dram_prefetcher": "its golden function returns memory that nothing wrote",
-}
-"""Operations whose golden function is of no use."""
+WITHOUT_VALUES = frozenset({"ttnn.dram_prefetcher"})
+"""Operations whose golden function is of no use, see `without_values`."""
 
 _QUASAR = "ttnn.experimental.quasar."
 """TT-NN's operations once more, for an architecture to come."""

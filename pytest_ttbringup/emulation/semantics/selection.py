@@ -17,6 +17,10 @@ _seeds: dict[int | None, int] = {}
 """Seeds that `ttnn.manual_seed` left for the next sampling, by user; None for all users."""
 
 
+_NO_SEED = 2**32 - 1
+"""The seed that leaves a generator as it is (TT-NN's test_manual_seed.py)."""
+
+
 @semantics("ttnn.manual_seed")
 def manual_seed(
     call: Call, seeds: torch.Tensor | int = 0, *, user_ids: torch.Tensor | int | None = None, **_: Any
@@ -26,7 +30,10 @@ def manual_seed(
 
     numbers = seeds.reshape(-1).tolist() if isinstance(seeds, torch.Tensor) else [seeds]
     users = user_ids.reshape(-1).tolist() if isinstance(user_ids, torch.Tensor) else [user_ids]
-    _seeds.update(zip(users, numbers, strict=True))
+    numbers = numbers * len(users) if len(numbers) == 1 else numbers
+    if user_ids is None and numbers != [_NO_SEED]:
+        _seeds.clear()  # all users start anew
+    _seeds.update((user, seed) for user, seed in zip(users, numbers, strict=True) if seed != _NO_SEED)
     return torch.zeros(tuple(call.output.shape))
 
 

@@ -25,8 +25,8 @@ def scale_mask_softmax(
 ) -> torch.Tensor:
     """softmax(x * scale + mask) over the last dimension.
 
-    A mask of fewer rows than x counts for all of them: the first of its rows; or, if causal, all of its rows again for
-    every head that the rows of x hold (TT-NN's test_softmax_interleaved.py, whose golden function takes equal shapes).
+    The first row of a mask counts for all rows of x, and the rest of its tile for none (TT-NN takes a height of 1 or of
+    a tile; its test_softmax_interleaved.py). A causal mask counts again for every head that the rows of x hold.
     """
     import torch
 
@@ -35,7 +35,7 @@ def scale_mask_softmax(
         rows = mask.shape[-2]
         if is_causal_mask and x.shape[-2] % rows == 0:
             mask = mask.repeat(*([1] * (mask.dim() - 2)), x.shape[-2] // rows, 1)
-        elif rows != x.shape[-2]:
+        else:
             mask = mask[..., :1, :]
         x = x + mask
     return torch.softmax(x, dim=-1)
