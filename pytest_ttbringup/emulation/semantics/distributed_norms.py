@@ -105,10 +105,10 @@ def _normed(
 
 
 def _affine(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """One row [W], in any shape and maybe padded; or one for each batch, [B, 1, W]."""
+    """One row [W], in any shape and maybe padded; or [B, rows, W], of which the first row counts for each batch."""
     width = x.shape[-1]
-    if values.dim() == x.dim() and values.shape[-1] == width and values.numel() > width:
-        return values
+    if values.dim() > 2 and values.shape[-1] == width and values.shape[-3] > 1:
+        return values[..., :1, :]
     return values.reshape(-1)[:width]
 
 
