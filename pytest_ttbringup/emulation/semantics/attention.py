@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
+from pytest_ttbringup.emulation.semantics.indices import require_within
+from pytest_ttbringup.emulation.semantics.tile_views import regrouped
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,7 @@ def scaled_dot_product_attention_decode(
             **keywords,
         )
     length = max(1, int(positions.max()) + 1)  # nobody looks further
+    require_within(call.name, "a user's position", positions.clamp(min=0), input_tensor_k.shape[2])
     k, v = input_tensor_k[:, :, :length], input_tensor_v[:, :, :length]
     users, heads, size = input_tensor_q.shape[1:]
     grouped = input_tensor_q[0].reshape(users, k.shape[1], -1, size)
@@ -83,12 +85,33 @@ def paged_scaled_dot_product_attention_decode(
     cur_pos_tensor: torch.Tensor | None = None,
     **keywords: Any,
 ) -> torch.Tensor:
-    """As `scaled_dot_product_attention_decode`, with k and v [blocks, K, block, h] and a page table [B, pages]."""
-    for name in ("paged_cache_geometry", "cache_position_modulo"):
-        if keywords.pop(name, None) is not None:
-            raise EmulationError(f"{call.name}: {name} is not emulated")
-    pages = page_table_tensor.long()
+    """As `scaled_dot_product_attention_decode`, with k and v [blocks, K, block, h] and a page table [B, pages]; with a
+    geometry the blocks are seen as K and block that it names, tile by tile.
+    """
+    import torch
+    import ttnn
+
+    geometry = keywords.pop("paged_cache_geometry", None)
+    if geometry is not None:
+        view = (geometry.num_kv_heads, geometry.block_size, input_tensor_q.shape[-1])
+        input_tensor_k, input_tensor_v = regrouped(input_tensor_k, *view), regrouped(input_tensor_v, *view)
+    if keywords.get("cache_position_modulo") is not None:
+        caches = (input_tensor_k, input_tensor_v, page_table_tensor)
+        return golden_values(  # type: ignore[no-any-return]
+            ttnn.transformer.paged_scaled_dot_product_attention_decode,
+            call,
+            input_tensor_q,
+            *caches,
+            cur_pos_tensor=cur_pos_tensor,
+            **keywords,
+        )
+    pages, block = page_table_tensor.long(), input_tensor_k.shape[2]
     if cur_pos_tensor is not None:
-        pages = pages[:, : int(cur_pos_tensor.max()) // input_tensor_k.shape[2] + 1]
+        positions = cur_pos_tensor.reshape(-1).long()
+        require_within(call.name, "a user's position", positions.clamp(min=0), pages.shape[1] * block)
+        pages = pages[:, : int(positions.max()) // block + 1]
+        looked_at = torch.arange(pages.shape[1]) * block <= positions[:, None]
+        require_within(call.name, "a page of the page table", pages[looked_at], input_tensor_k.shape[0])
+        pages = pages.clamp(0, input_tensor_k.shape[0] - 1)  # others may hold anything: nobody looks there
     k, v = (cache[pages].transpose(1, 2).flatten(2, 3) for cache in (input_tensor_k, input_tensor_v))
     return scaled_dot_product_attention_decode(call, input_tensor_q, k, v, cur_pos_tensor=cur_pos_tensor, **keywords)
