@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     import ttnn
 
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 Activation = Callable[["torch.Tensor", bool], "torch.Tensor"]
@@ -73,6 +74,24 @@ class Arithmetic(Protocol):
 
     def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
         """A function of the vector unit for BF16 destinations, by the name of TT-NN's operation."""
+
+    def rotary(
+        self,
+        x: torch.Tensor,
+        rotated: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        *,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        """X * cos + rotated * sin, where `rotated` holds values of x, some with the other sign."""
+
+    def attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, setting: AttentionSetting
+    ) -> torch.Tensor | None:
+        """softmax(q k^T * scale) v of q [G, M, h], k and v [G, S, h] -> [G, M, h]; queries do not look where `hidden`
+        [G or 1, M, S] is true.
+        """
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
         """What an output of `dtype` of the operation of this full name holds, given its values."""

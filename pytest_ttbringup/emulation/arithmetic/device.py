@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING, Any
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.numerics import norms, vector_unit
 from pytest_ttbringup.emulation.numerics.adding import add
+from pytest_ttbringup.emulation.numerics.attention import attend
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
-from pytest_ttbringup.emulation.numerics.matmul import matmul
+from pytest_ttbringup.emulation.numerics.matmul import SMALL, matmul
 from pytest_ttbringup.emulation.numerics.multiplying import multiply
 from pytest_ttbringup.emulation.numerics.packing import pack
 from pytest_ttbringup.emulation.numerics.reducing import column_sums, row_sums
+from pytest_ttbringup.emulation.numerics.rotary import rotate
 
 if TYPE_CHECKING:
     import torch
     import ttnn
 
     from pytest_ttbringup.emulation.arithmetic import Activation
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 NORM = KernelConfig(phases=4, fp32=True)
 """`ttnn.layernorm_default_compute_config` and `ttnn.rmsnorm_default_compute_config`."""
+
+ROTARY = KernelConfig(phases=4, fp32=True)
+"""`rotary_embedding_llama` and its like (TT-NN's rotary_embedding_llama.cpp)."""
 
 REDUCTION = KernelConfig(phases=3, fp32=True)
 """Sums and means; found by comparing bits on Wormhole, whose HiFi4 is not to be used with FP32 destinations."""
@@ -105,6 +111,23 @@ class Device:
     def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
         function = vector_unit.FUNCTIONS.get(name)
         return None if function is None else function(x, **parameters)
+
+    def rotary(
+        self,
+        x: torch.Tensor,
+        rotated: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        *,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        return rotate(x, rotated, cos, sin, given_or(compute_kernel_config, ROTARY))
+
+    def attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, setting: AttentionSetting
+    ) -> torch.Tensor:
+        exact = self._bit_by_bit or q.numel() * min(k.shape[1], setting.chunk) <= SMALL
+        return attend(q, k, v, hidden, setting.flash(exact=exact))
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
         """Blocks as the packer makes them; but a typecast to bfp8_b rounds once, as the simulator's bits have it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_ttbringup.emulation.numerics.adding import add
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.numerics.mantissas import to_tf32
-from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, collapsed
+from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, accumulate_many, collapsed
 from pytest_ttbringup.emulation.numerics.packing import pack
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ def matmul(
         flat = a.reshape(-1, inner)
         one = _blocks(flat, b.reshape(inner, columns), config, block, output, exact, bias is not None)
         result = one.reshape(*batch, rows, columns)
+    elif block >= inner and bias is None:
+        groups = (it.expand(*batch, *it.shape[-2:]).reshape(-1, *it.shape[-2:]) for it in (a, b))
+        many = accumulate_many(*groups, phases=config.phases, fp32=config.fp32, exact=exact)
+        result = many.reshape(*batch, rows, columns)
     else:
         pairs = zip(
             a.expand(*batch, rows, inner).reshape(-1, rows, inner),

@@ -21,6 +21,26 @@ def exp(x: torch.Tensor) -> torch.Tensor:
     return _bf16(_exp_21f(x, 1.001953125))
 
 
+def exp_fused(x: torch.Tensor) -> torch.Tensor:
+    """The same where other functions contain it, with the coefficient as published (`_sfpu_exp_21f_bf16_`)."""
+    return _bf16(_exp_21f(x))
+
+
+def coarse_exp(x: torch.Tensor, scale: float, *, fp32: bool) -> torch.Tensor:
+    """exp(x * scale) as attention kernels approximate it: a linear function of x, rounded to an integer, becomes the
+    first bits of a float, within 4 %. Below zero the packer's ReLU makes it 0.
+
+    A BF16 destination keeps seven of the eight mantissa bits. Source: `exp_init` and `calculate_exponential` in
+    ckernel_sfpu_exp.h (`APPROXIMATION_MODE` without clamping), after Schraudolph 1999.
+    """
+    import torch
+
+    slope = float(torch.tensor(256 * 1.4426950408889634) * torch.tensor(scale))
+    units = (x.double() * slope + 32500.818359375).float().round().clamp(0, 32767).nan_to_num().to(torch.int32)
+    powers = ((units << 15) if fp32 else (units >> 1) << 16).view(torch.float32)
+    return torch.where(x.isnan(), x, powers)
+
+
 def sigmoid(x: torch.Tensor) -> torch.Tensor:
     """1 / (1 + exp(-x)) with that exp (ckernel_sfpu_sigmoid.h)."""
     return _bf16(_sigmoid(x))

@@ -52,6 +52,22 @@ def multiply_panel(activations: Array, powers: Array, panels: Array, phase: int,
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
+def multiply_tile(
+    high: Array, low: Array, powers: Array, weights: Array, panels: Array, phases: int, step: int, tile: Array
+) -> None:
+    """Add activations [M, 16 or 32] times weights [16 or 32, at most WIDTH]: all in one phase, then all in the next
+    (LLK `matmul_block`).
+    """
+    for half in range(weights.shape[0] // 16):
+        load(panels[half], weights[16 * half : 16 * half + 16])
+    for phase in range(phases):
+        activations = low if phase & 2 else high
+        for half in range(weights.shape[0] // 16):
+            part = slice(16 * half, 16 * half + 16)
+            multiply_panel(activations[:, part], powers[:, part], panels[half], phase, step, tile)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
 def add_in_l1(partial: Array, tile: Array, first: bool, fp32: bool) -> None:
     """The packer adds a block's destinations to what L1 holds, in FP32 or in BF16 with ties to even (ttsim,
     `pack_l1_acc_bf16`); the first block's are written over it.
@@ -81,9 +97,6 @@ def multiply(
 ) -> None:
     """Add activations times weights to the columns `start` … `stop` of `out` [M, N]; the other columns are untouched.
 
-    Within a block the unit goes through 32 of K at a time: all of it in one phase, then all of it in the next (LLK
-    `matmul_block` of a tile).
-
     Args:
         high: [M, K], what phases 0 and 1 multiply of the activations; for exact steps see `exact_bf16`.
         low: [M, K], what phases 2 and 3 do.
@@ -98,7 +111,7 @@ def multiply(
         stop: a column.
     """
     rows, inner = high.shape
-    panels = np.zeros((3, 16 * WIDTH), np.float32)
+    panels = np.zeros((2, 3, 16 * WIDTH), np.float32)
     tile, partial = np.zeros((rows, WIDTH), np.float32), np.zeros((rows, WIDTH), np.float32)
     for j in range(start, stop, WIDTH):
         width = min(WIDTH, stop - j)
@@ -110,14 +123,20 @@ def multiply(
                     tile[:] = partial
                 else:
                     tile[:] = np.float32(0)
-            for k32 in range(first, last, 32):
-                for phase in range(phases):
-                    activations = low if phase & 2 else high
-                    for k in range(k32, min(last, k32 + 32), 16):
-                        load(panels, weights[k : k + 16, j : j + width])
-                        multiply_panel(activations[:, k : k + 16], powers[:, k : k + 16], panels, phase, step, tile)
+            for k in range(first, last, 32):
+                end = min(last, k + 32)
+                columns = weights[k:end, j : j + width]
+                multiply_tile(high[:, k:end], low[:, k:end], powers[:, k:end], columns, panels, phases, step, tile)
             if meeting == IN_L1_TO_THE_END or (meeting == IN_L1 and last < inner):
                 add_in_l1(partial, tile, first == 0, step == EXACT_FP32)
         if meeting == IN_L1_TO_THE_END:
             tile[:] = partial
         out[:, j : j + width] = tile[:, :width]
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def multiply_many(high: Array, low: Array, powers: Array, weights: Array, out: Array, phases: int, step: int) -> None:
+    """`multiply` without blocks for each of G: activations [G, M, K], weights [G, K, N], destinations [G, M, N]."""
+    inner, columns = weights.shape[1], weights.shape[2]
+    for g in range(out.shape[0]):
+        multiply(high[g], low[g], powers[g], weights[g], out[g], phases, step, inner, IN_DESTINATION, 0, columns)
