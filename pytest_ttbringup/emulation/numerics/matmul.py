@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics.adding import add
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
-from pytest_ttbringup.emulation.numerics.mantissas import to_tf32
 from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, accumulate_many, collapsed
 from pytest_ttbringup.emulation.numerics.packing import pack
 
@@ -37,8 +36,8 @@ def matmul(
     """[..., M, K] x [..., K, N] (+ bias, then an activation) -> [..., M, N] as packed into the output's format.
 
     Args:
-        a: the activations.
-        b: the weights.
+        a: the activations, of BF16, a block format or TF32.
+        b: the weights, likewise.
         config: of the compute kernel.
         block: length of a block of the inner size.
         output: format of the result.
@@ -48,7 +47,6 @@ def matmul(
     """
     import torch
 
-    a, b = to_tf32(a), to_tf32(b)
     rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     exact = exact or batch.numel() * rows * inner * columns <= SMALL
