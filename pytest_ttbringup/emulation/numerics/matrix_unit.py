@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Meeting = Literal["destination", "L1", "L1 to the end"]
 """Where blocks of the inner size meet: see `compiled.product`."""
 
-_LARGEST = 2.0**50
+LARGEST = 2.0**50
 """Operands below this can't leave the range in which the compiled loops scale exactly."""
 
 _WORTH_A_THREAD = 1 << 20
@@ -65,15 +65,22 @@ def accumulate(
 
     if fp32 and not exact:
         return destination + collapsed(activations, weights, phases)
-    sizes = [torch.linalg.vector_norm(it, float("inf")) for it in (activations, weights)]
-    if all(bool(size < _LARGEST) for size in sizes):
+    if tame(activations) and tame(weights):
         return _accumulated(activations, weights, destination, phases, fp32, exact, block, meeting)
     plain = destination + activations @ weights
-    rows = activations.abs().amax(dim=1, keepdim=True) < _LARGEST  # not so for NaN
-    columns = weights.abs().amax(dim=0, keepdim=True) < _LARGEST
-    tame = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
-    result = _accumulated(*tame, destination, phases, fp32, exact, block, meeting)
+    rows = activations.abs().amax(dim=1, keepdim=True) < LARGEST  # not so for NaN
+    columns = weights.abs().amax(dim=0, keepdim=True) < LARGEST
+    rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
+    result = _accumulated(*rest, destination, phases, fp32, exact, block, meeting)
     return torch.where(rows & columns, result, plain)
+
+
+def tame(values: torch.Tensor) -> bool:
+    """Whether compiled loops can take all of these values: they are finite and below 2 ** 50."""
+    import torch
+
+    least, most = torch.aminmax(values)  # NaN if there is one
+    return bool(-least < LARGEST) and bool(most < LARGEST)
 
 
 def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool, exact: bool) -> torch.Tensor:
@@ -85,7 +92,7 @@ def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool
 
     if fp32 and not exact:
         return collapsed(a, b, phases)
-    if not all(bool(torch.linalg.vector_norm(it, float("inf")) < _LARGEST) for it in (a, b)):
+    if not (tame(a) and tame(b)):
         return collapsed(a, b, phases)
 
     from pytest_ttbringup.emulation.numerics.compiled import product

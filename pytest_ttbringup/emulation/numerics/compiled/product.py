@@ -24,13 +24,15 @@ last one, too (with a bias, which is added to what L1 holds). `bmm_large_block_z
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def load(panels: Array, weights: Array) -> None:
-    """Weights [16, at most WIDTH] into three panels: what even phases multiply of them, what odd phases do, and the
-    powers of two of their exponents.
+def load(panels: Array, weights: Array, row: int, column: int, width: int) -> None:
+    """Sixteen rows of at most WIDTH weights [K, N] into three panels: what even phases multiply of them, what odd phases
+    do, and the powers of two of their exponents.
+
+    It takes the place in the whole matrix and no slice, of which numba would not know that columns lie side by side.
     """
     for r in range(16):
-        for c in range(weights.shape[1]):
-            bits = as_int(weights[r, c])
+        for c in range(width):
+            bits = as_int(weights[row + r, column + c])
             high = as_float(bits & int32(-0x80000))
             panels[0, r * WIDTH + c] = high
             panels[1, r * WIDTH + c] = as_float(bits & int32(-0x4000)) - high
@@ -53,17 +55,15 @@ def multiply_panel(activations: Array, powers: Array, panels: Array, phase: int,
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def multiply_tile(
-    high: Array, low: Array, powers: Array, weights: Array, panels: Array, phases: int, step: int, tile: Array
+    high: Array, low: Array, powers: Array, panels: Array, first: int, last: int, phases: int, step: int, tile: Array
 ) -> None:
-    """Add activations [M, 16 or 32] times weights [16 or 32, at most WIDTH]: all in one phase, then all in the next
+    """Add columns `first` … `last` of the activations (16 or 32) times panels: all in one phase, then all in the next
     (LLK `matmul_block`).
     """
-    for half in range(weights.shape[0] // 16):
-        load(panels[half], weights[16 * half : 16 * half + 16])
     for phase in range(phases):
         activations = low if phase & 2 else high
-        for half in range(weights.shape[0] // 16):
-            part = slice(16 * half, 16 * half + 16)
+        for half in range((last - first) // 16):
+            part = slice(first + 16 * half, first + 16 * half + 16)
             multiply_panel(activations[:, part], powers[:, part], panels[half], phase, step, tile)
 
 
@@ -125,8 +125,9 @@ def multiply(
                     tile[:] = np.float32(0)
             for k in range(first, last, 32):
                 end = min(last, k + 32)
-                columns = weights[k:end, j : j + width]
-                multiply_tile(high[:, k:end], low[:, k:end], powers[:, k:end], columns, panels, phases, step, tile)
+                for half in range((end - k) // 16):
+                    load(panels[half], weights, k + 16 * half, j, width)
+                multiply_tile(high, low, powers, panels, k, end, phases, step, tile)
             if meeting == IN_L1_TO_THE_END or (meeting == IN_L1 and last < inner):
                 add_in_l1(partial, tile, first == 0, step == EXACT_FP32)
         if meeting == IN_L1_TO_THE_END:
