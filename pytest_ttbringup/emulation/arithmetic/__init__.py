@@ -10,6 +10,7 @@ Operations call `arithmetic()` for what the device has rules of its own for; all
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -130,4 +131,12 @@ def choose(name: str, cache_dir: Path | None = None) -> None:
     }
     _chosen[:] = [makers[name]()]
     if cache_dir is not None:
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba"))  # read when numba is imported
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba" / _version()))  # read at numba's import
+
+
+def _version() -> str:
+    """Of the compiled loops: numba sees a function change by its own file, and not by those of what it calls."""
+    digest = hashlib.sha256()
+    for source in sorted((Path(__file__).parents[1] / "numerics" / "compiled").glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

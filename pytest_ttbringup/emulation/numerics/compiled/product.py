@@ -25,10 +25,10 @@ last one, too (with a bias, which is added to what L1 holds). `bmm_large_block_z
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def load(panels: Array, weights: Array, row: int, column: int, width: int) -> None:
-    """Sixteen rows of at most WIDTH weights [K, N] into three panels: what even phases multiply of them, what odd phases
-    do, and the powers of two of their exponents.
+    """Sixteen rows of at most WIDTH weights into three panels: what even phases multiply of them, what odd phases do,
+    and the powers of two of their exponents.
 
-    It takes the place in the whole matrix and no slice, of which numba would not know that columns lie side by side.
+    It takes the place in all of [K, N] and no slice, of which numba would not know that columns lie side by side.
     """
     for r in range(16):
         for c in range(width):
