@@ -65,5 +65,13 @@ class Exact:
     def unary(self, *_: Any, **__: Any) -> None:
         return None
 
+    def rotary(
+        self, x: torch.Tensor, rotated: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **_: Any
+    ) -> torch.Tensor:
+        return x * cos + rotated * sin
+
+    def attention(self, *_: Any) -> None:
+        return None
+
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:  # noqa: ARG002
         return round_to(values, dtype)
