@@ -88,3 +88,14 @@ def generator(causal_lm: CausalLM, _built: dict[str, Any]) -> Generator:
         _built["generator"] = Generator(causal_lm)
     kept: Generator = _built["generator"]
     return kept
+
+
+@pytest.fixture
+def prefilling(causal_lm: CausalLM, generator: Generator, _built: dict[str, Any]) -> Generator:
+    """As `generator`, on the same KV caches, but it prefills prompts."""
+    from ttnn_models.generator import Generator
+
+    if "prefilling" not in _built:
+        _built["prefilling"] = Generator(causal_lm, prefill=True, kv_caches=generator.kv_caches)
+    kept: Generator = _built["prefilling"]
+    return kept

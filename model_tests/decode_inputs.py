@@ -9,7 +9,8 @@ import torch
 import ttnn
 from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.decode_state import DecodeState
-from ttnn_models.kv_cache import KVCache, PageTable
+from ttnn_models.kv_cache import KVCache
+from ttnn_models.page_table import PageTable
 from ttnn_models.rope import from_interleaved, to_interleaved
 
 PLACES = ("first", "middle", "last", "mixed")

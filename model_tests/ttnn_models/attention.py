@@ -7,10 +7,12 @@ import ttnn
 
 from .config import ModelConfig
 from .kv_cache import KVCache
-from .layouts import user_sharded
+from .layouts import folded, unfolded, user_sharded
 from .precision import DEFAULT_PRECISION, PrecisionConfig
+from .prefill_chunk import PrefillChunk
 from .rope import interleave_rows
 from .rotary_embedding import RotaryEmbedding, RotaryTables
+from .sdpa import sdpa_prefill_program_config
 from .state_dict import StateDict, take
 from .weights import UNCACHED, WeightCache
 
@@ -18,7 +20,7 @@ from .weights import UNCACHED, WeightCache
 class Attention:
     """Projections, rotary embedding, KV cache, attention and the output projection.
 
-    Shapes: B users, D hidden, H heads, K KV heads, h head size.
+    Shapes: B users, S rows of a prefill, D hidden, H heads, K KV heads, h head size.
 
     Args:
         mesh_device: where it runs.
@@ -43,9 +45,11 @@ class Attention:
         self.config = config
         self.rotary = rotary
         self.precision = precision
-        self.scale = config.head_dim**-0.5
+        # As the float32 it becomes: TT-NN's chunked attention takes no other number.
+        self.scale = torch.tensor(config.head_dim**-0.5).item()
         self.heads_memory_config = user_sharded(config.head_dim)
         self.qkv_kernel_config = precision.qkv_math.kernel_config(mesh_device)
+        self.sdpa_kernel_config = precision.sdpa_prefill_math.kernel_config(mesh_device)
         self.output_kernel_config = precision.attention_output_math.kernel_config(mesh_device)
 
         hidden, head_dim = config.hidden_size, config.head_dim
@@ -82,13 +86,7 @@ class Attention:
         Returns:
             [1, 1, B, D].
         """
-        qkv = ttnn.linear(
-            x,
-            self.qkv,
-            dtype=self.precision.activations,
-            memory_config=ttnn.L1_MEMORY_CONFIG,
-            compute_kernel_config=self.qkv_kernel_config,
-        )  # [1, 1, B, (H + 2K)h]
+        qkv = self._project_in(x, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, (H + 2K)h]
         query, key, value = ttnn.experimental.nlp_create_qkv_heads_decode(
             qkv,
             num_heads=self.config.num_heads,
@@ -114,12 +112,84 @@ class Attention:
         ttnn.deallocate(attended)
         joined = ttnn.to_memory_config(joined, ttnn.L1_MEMORY_CONFIG)
 
-        out = ttnn.linear(
+        out = self._project_out(joined, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, D]
+        ttnn.deallocate(joined)
+        return out
+
+    def prefill(
+        self, x: ttnn.Tensor, *, chunk: PrefillChunk, rotary_tables: RotaryTables, kv_cache: KVCache
+    ) -> ttnn.Tensor:
+        """Many tokens of one user; their K and V are written to the cache.
+
+        Args:
+            x: [1, 1, S, D], a row for each of the chunk's.
+            chunk: whose tokens, and where they stand.
+            rotary_tables: of the chunk's positions.
+            kv_cache: this layer's.
+
+        Returns:
+            [1, 1, S, D]; rows of padding mean nothing.
+        """
+        qkv = unfolded(self._project_in(folded(x), ttnn.DRAM_MEMORY_CONFIG))  # [1, 1, S, (H + 2K)h]
+        query, key, value = ttnn.experimental.nlp_create_qkv_heads(
+            qkv,
+            num_heads=self.config.num_heads,
+            num_kv_heads=self.config.num_kv_heads,
+            transpose_k_heads=False,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+        )  # [1, H, S, h], [1, K, S, h], [1, K, S, h]
+        ttnn.deallocate(qkv)
+
+        rotated_query = self.rotary.prefill(query, rotary_tables)  # [1, H, S, h]
+        rotated_key = self.rotary.prefill(key, rotary_tables)  # [1, K, S, h]
+        ttnn.deallocate(query)
+        ttnn.deallocate(key)
+
+        # Attended to in the format of the cache, as decode does.
+        cached_key = ttnn.typecast(rotated_key, kv_cache.dtype, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        cached_value = ttnn.typecast(value, kv_cache.dtype, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        ttnn.deallocate(rotated_key)
+        ttnn.deallocate(value)
+        kv_cache.fill(cached_key, cached_value, chunk)
+        if chunk.start:
+            attended = kv_cache.attend_prefill(rotated_query, chunk, scale=self.scale)  # [1, H, S, h]
+        else:
+            attended = self._attend_to_itself(rotated_query, cached_key, cached_value)  # [1, H, S, h]
+        for heads in (rotated_query, cached_key, cached_value):
+            ttnn.deallocate(heads)
+
+        joined = ttnn.experimental.nlp_concat_heads(attended, memory_config=ttnn.DRAM_MEMORY_CONFIG)  # [1, 1, S, Hh]
+        ttnn.deallocate(attended)
+        out = unfolded(self._project_out(folded(joined), ttnn.DRAM_MEMORY_CONFIG))  # [1, 1, S, D]
+        ttnn.deallocate(joined)
+        return out
+
+    def _attend_to_itself(self, query: ttnn.Tensor, key: ttnn.Tensor, value: ttnn.Tensor) -> ttnn.Tensor:
+        return ttnn.transformer.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            is_causal=True,
+            scale=self.scale,
+            program_config=sdpa_prefill_program_config(query.device(), rows=query.shape[2]),
+            compute_kernel_config=self.sdpa_kernel_config,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+        )
+
+    def _project_in(self, x: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        return ttnn.linear(
+            x,
+            self.qkv,
+            dtype=self.precision.activations,
+            memory_config=memory_config,
+            compute_kernel_config=self.qkv_kernel_config,
+        )
+
+    def _project_out(self, joined: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        return ttnn.linear(
             joined,
             self.output,
             dtype=self.precision.activations,
-            memory_config=ttnn.L1_MEMORY_CONFIG,
+            memory_config=memory_config,
             compute_kernel_config=self.output_kernel_config,
-        )  # [1, 1, B, D]
-        ttnn.deallocate(joined)
-        return out
+        )

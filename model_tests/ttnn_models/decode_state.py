@@ -39,7 +39,11 @@ class DecodeState:
 
     def write_tokens(self, tokens: Sequence[int]) -> None:
         """Set each user's token; users not named get token 0."""
-        self._write(torch.tensor([self._padded(tokens, 0)], dtype=torch.int32), ttnn.uint32, self.tokens)
+        ttnn.copy_host_to_device_tensor(self.tokens_on_host(tokens), self.tokens)
+
+    def tokens_on_host(self, tokens: Sequence[int]) -> ttnn.Tensor:
+        """A host tensor like `tokens`, to be copied to it."""
+        return self._host(torch.tensor([self._padded(tokens, 0)], dtype=torch.int32), ttnn.uint32)
 
     def write_positions(self, positions: Sequence[int]) -> None:
         """Set each user's position; users not named, or at `INACTIVE`, take no part."""

@@ -9,6 +9,7 @@ from .config import ModelConfig
 from .kv_cache import KVCache
 from .mlp import MLP
 from .precision import DEFAULT_PRECISION, PrecisionConfig
+from .prefill_chunk import PrefillChunk
 from .rms_norm import RMSNorm
 from .rotary_embedding import RotaryEmbedding, RotaryTables
 from .state_dict import StateDict, check_names
@@ -31,7 +32,7 @@ LAYER_WEIGHTS = (
 class DecoderLayer:
     """x + attention(norm(x)), then x + mlp(norm(x)).
 
-    Shapes: B users, D hidden.
+    Shapes: B users, S rows of a prefill, D hidden.
     """
 
     def __init__(self, *, attention_norm: RMSNorm, attention: Attention, mlp_norm: RMSNorm, mlp: MLP) -> None:
@@ -86,6 +87,24 @@ class DecoderLayer:
         fed = self.mlp.decode(normed)
         ttnn.deallocate(normed)
         out = ttnn.add(residual, fed, memory_config=ttnn.L1_MEMORY_CONFIG)
+        ttnn.deallocate(residual)
+        ttnn.deallocate(fed)
+        return out
+
+    def prefill(
+        self, x: ttnn.Tensor, *, chunk: PrefillChunk, rotary_tables: RotaryTables, kv_cache: KVCache
+    ) -> ttnn.Tensor:
+        """[1, 1, S, D] → [1, 1, S, D]; the other arguments are those of `Attention.prefill`."""
+        normed = self.attention_norm.prefill(x)
+        attended = self.attention.prefill(normed, chunk=chunk, rotary_tables=rotary_tables, kv_cache=kv_cache)
+        ttnn.deallocate(normed)
+        residual = ttnn.add(x, attended, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        ttnn.deallocate(attended)
+
+        normed = self.mlp_norm.prefill(residual)
+        fed = self.mlp.prefill(normed)
+        ttnn.deallocate(normed)
+        out = ttnn.add(residual, fed, memory_config=ttnn.DRAM_MEMORY_CONFIG)
         ttnn.deallocate(residual)
         ttnn.deallocate(fed)
         return out

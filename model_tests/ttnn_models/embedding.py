@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ttnn
 
-from .config import DECODE_BATCH, ModelConfig
+from .config import ModelConfig
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .state_dict import StateDict, take
 from .weights import UNCACHED, WeightCache
@@ -13,7 +13,7 @@ from .weights import UNCACHED, WeightCache
 class Embedding:
     """Rows of the embedding table.
 
-    Shapes: B users, V vocabulary, D hidden.
+    Shapes: B users, S rows of a prefill, V vocabulary, D hidden.
 
     Args:
         mesh_device: where it runs.
@@ -45,5 +45,12 @@ class Embedding:
 
     def decode(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
         """uint32 tokens [1, B], row-major → [1, 1, B, D]."""
-        x = ttnn.embedding(tokens, self.table, layout=ttnn.TILE_LAYOUT, memory_config=ttnn.L1_MEMORY_CONFIG)
-        return ttnn.reshape(x, (1, 1, DECODE_BATCH, self.hidden_size))  # from [1, B, D]
+        return self._rows(tokens, ttnn.L1_MEMORY_CONFIG)
+
+    def prefill(self, tokens: ttnn.Tensor) -> ttnn.Tensor:
+        """uint32 tokens [1, S], row-major → [1, 1, S, D]."""
+        return self._rows(tokens, ttnn.DRAM_MEMORY_CONFIG)
+
+    def _rows(self, tokens: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        x = ttnn.embedding(tokens, self.table, layout=ttnn.TILE_LAYOUT, memory_config=memory_config)
+        return ttnn.reshape(x, (1, 1, tokens.shape[-1], self.hidden_size))  # from [1, B or S, D]

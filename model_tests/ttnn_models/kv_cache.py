@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -10,12 +11,12 @@ import ttnn
 
 from pytest_ttbringup.errors import BringupError
 
-from .config import DECODE_BATCH, TILE_SIZE, ModelConfig
-from .layouts import USER_COLUMNS, USER_ROWS, replicated
+from .config import DECODE_BATCH, ModelConfig
+from .layouts import replicated
+from .page_table import PageTable
 from .precision import DEFAULT_PRECISION, PrecisionConfig
-
-LONGEST_CHUNK = 128
-"""Most positions that attention takes at a time."""
+from .prefill_chunk import PrefillChunk
+from .sdpa import sdpa_prefill_program_config, sdpa_program_config
 
 
 class KVCache(Protocol):
@@ -23,15 +24,33 @@ class KVCache(Protocol):
 
     Keys are kept as the attention module makes them: rotated, in interleaved order (see `rope`).
 
-    Shapes: B users, H heads, K KV heads, S positions, h head size. `positions` is int32 [B], row-major, on the device;
-    a user at position -1 is left out: nothing is written, and its attention is undefined.
+    Shapes: B users, H heads, K KV heads, S positions, h head size; in a prefill S rows. `positions` is int32 [B],
+    row-major, on the device; a user at position -1 is left out: nothing is written, and its attention is undefined.
     """
+
+    dtype: ttnn.DataType
+    """The format of keys and values."""
 
     def update(self, key: ttnn.Tensor, value: ttnn.Tensor, positions: ttnn.Tensor) -> None:
         """Write key and value, each [1, B, K, h] with one user per core, at each user's position."""
 
     def attend(self, query: ttnn.Tensor, positions: ttnn.Tensor, *, scale: float) -> ttnn.Tensor:
         """Attention of query [1, B, H, h], one user per core, to all positions up to the user's own → [1, B, H, h]."""
+
+    def fill(self, key: ttnn.Tensor, value: ttnn.Tensor, chunk: PrefillChunk) -> None:
+        """Write key and value of a prefill, each [1, K, S, h] in the cache's format, at the chunk's positions.
+
+        Padding is written in the last token's tile only; no other position, and no other user's, changes.
+
+        Raises:
+            BringupError: the chunk does not start with a block of the cache.
+        """
+
+    def attend_prefill(self, query: ttnn.Tensor, chunk: PrefillChunk, *, scale: float) -> ttnn.Tensor:
+        """Causal attention of query [1, H, S, h] to the user's positions up to each row's own → [1, H, S, h].
+
+        For a chunk behind others of its prompt, whose keys and values are in the cache already, like its own.
+        """
 
     def to_torch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values on the host, each [B, K, S, h]."""
@@ -57,10 +76,13 @@ class ContiguousKVCache:
         self, mesh_device: ttnn.MeshDevice, config: ModelConfig, *, precision: PrecisionConfig = DEFAULT_PRECISION
     ) -> None:
         self.shape = _user_shape(config)
+        self.dtype = precision.kv_cache
         self.keys = _zeros(self.shape, mesh_device, precision)
         self.values = _zeros(self.shape, mesh_device, precision)
+        self.users = PageTable.whole_users(mesh_device, config)
         self.program_config = sdpa_program_config(mesh_device, config)
         self.kernel_config = precision.sdpa_decode_math.kernel_config(mesh_device)
+        self.prefill_kernel_config = precision.sdpa_prefill_math.kernel_config(mesh_device)
 
     def update(self, key: ttnn.Tensor, value: ttnn.Tensor, positions: ttnn.Tensor) -> None:
         ttnn.experimental.paged_update_cache(self.keys, key, update_idxs_tensor=positions)
@@ -78,6 +100,14 @@ class ContiguousKVCache:
             memory_config=ttnn.L1_MEMORY_CONFIG,
         )
 
+    def fill(self, key: ttnn.Tensor, value: ttnn.Tensor, chunk: PrefillChunk) -> None:
+        for heads, cache in ((key, self.keys), (value, self.values)):
+            with _filled_rows(heads, chunk) as rows:
+                ttnn.fill_cache(cache, rows, chunk.user, update_idx=chunk.start)
+
+    def attend_prefill(self, query: ttnn.Tensor, chunk: PrefillChunk, *, scale: float) -> ttnn.Tensor:
+        return _attend_chunk(self, self.users, query, chunk, scale)
+
     def to_torch(self) -> tuple[torch.Tensor, torch.Tensor]:
         return _read(self.keys), _read(self.values)
 
@@ -85,50 +115,6 @@ class ContiguousKVCache:
         _check_shapes(self.shape, keys, values)
         _write(keys, self.keys)
         _write(values, self.values)
-
-
-@dataclass(frozen=True)
-class PageTable:
-    """Which block holds which positions of a user; one for all layers.
-
-    Args:
-        rows: int32 [B, blocks per user] on the host: `rows[b, i]` is the block of user b's positions from i·block_size.
-        block_size: positions in a block, a multiple of 32.
-        device_rows: the same on the device, row-major.
-    """
-
-    rows: torch.Tensor
-    block_size: int
-    device_rows: ttnn.Tensor
-
-    @classmethod
-    def from_rows(
-        cls, mesh_device: ttnn.MeshDevice, config: ModelConfig, rows: torch.Tensor, *, block_size: int = TILE_SIZE
-    ) -> PageTable:
-        """Move a table to the device.
-
-        Raises:
-            BringupError: the block size is no multiple of a tile, the table does not cover every position of every
-                user, or a block is used twice or does not exist.
-        """
-        if block_size % TILE_SIZE or config.max_seq_len % block_size:
-            raise BringupError(
-                f"Page block size {block_size} must be a multiple of {TILE_SIZE} that divides max_seq_len = "
-                f"{config.max_seq_len}."
-            )
-        shape = (DECODE_BATCH, config.max_seq_len // block_size)
-        if tuple(rows.shape) != shape:
-            raise BringupError(f"The page table has shape {list(rows.shape)}; these sizes need {list(shape)}.")
-        if not torch.equal(rows.flatten().sort().values, torch.arange(rows.numel(), dtype=rows.dtype)):
-            raise BringupError(f"The page table must name each of the blocks 0 to {rows.numel() - 1} once.")
-        device_rows = ttnn.from_torch(
-            rows.to(torch.int32),
-            dtype=ttnn.int32,
-            layout=ttnn.ROW_MAJOR_LAYOUT,
-            device=mesh_device,
-            mesh_mapper=replicated(mesh_device),
-        )
-        return cls(rows=rows, block_size=block_size, device_rows=device_rows)
 
 
 class PagedKVCache:
@@ -150,12 +136,14 @@ class PagedKVCache:
         precision: PrecisionConfig = DEFAULT_PRECISION,
     ) -> None:
         self.shape = _user_shape(config)
+        self.dtype = precision.kv_cache
         self.page_table = page_table
         blocks = (page_table.rows.numel(), config.num_kv_heads, page_table.block_size, config.head_dim)
         self.keys = _zeros(blocks, mesh_device, precision)
         self.values = _zeros(blocks, mesh_device, precision)
         self.program_config = sdpa_program_config(mesh_device, config)
         self.kernel_config = precision.sdpa_decode_math.kernel_config(mesh_device)
+        self.prefill_kernel_config = precision.sdpa_prefill_math.kernel_config(mesh_device)
 
     def update(self, key: ttnn.Tensor, value: ttnn.Tensor, positions: ttnn.Tensor) -> None:
         table = self.page_table.device_rows
@@ -175,6 +163,16 @@ class PagedKVCache:
             memory_config=ttnn.L1_MEMORY_CONFIG,
         )
 
+    def fill(self, key: ttnn.Tensor, value: ttnn.Tensor, chunk: PrefillChunk) -> None:
+        blocks = self.page_table.stretch(chunk.user, chunk.start, chunk.start + chunk.filled_rows)
+        for heads, cache in ((key, self.keys), (value, self.values)):
+            with _filled_rows(heads, chunk) as rows:
+                ttnn.experimental.paged_fill_cache(cache, rows, blocks, batch_idx=0)
+        ttnn.deallocate(blocks)
+
+    def attend_prefill(self, query: ttnn.Tensor, chunk: PrefillChunk, *, scale: float) -> ttnn.Tensor:
+        return _attend_chunk(self, self.page_table, query, chunk, scale)
+
     def to_torch(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self._gather(_read(self.keys)), self._gather(_read(self.values))
 
@@ -193,23 +191,39 @@ class PagedKVCache:
         return users.transpose(1, 2).flatten(2, 3)  # [B, K, S, h]
 
 
-def sdpa_program_config(mesh_device: ttnn.MeshDevice, config: ModelConfig) -> ttnn.SDPAProgramConfig:
-    """Decode attention on one or two cores per user.
-
-    Two are taken only where they share the KV heads evenly: TT-NN deals out cores per user, then heads per core, and
-    that comes out even only if one divides the other.
-    """
-    two_fit = mesh_device.compute_with_storage_grid_size().y >= 2 * USER_ROWS
-    two_share = config.num_kv_heads == 1 or config.num_kv_heads % 2 == 0
-    rows = 2 * USER_ROWS if two_fit and two_share else USER_ROWS
-    positions = config.max_seq_len
-    chunk = min(positions & -positions, LONGEST_CHUNK)  # the largest power of two that divides the positions
-    return ttnn.SDPAProgramConfig(
-        compute_with_storage_grid_size=ttnn.CoreCoord(USER_COLUMNS, rows),
-        q_chunk_size=chunk,
-        k_chunk_size=chunk,
-        exp_approx_mode=False,
+def _attend_chunk(
+    cache: ContiguousKVCache | PagedKVCache,
+    page_table: PageTable,
+    query: ttnn.Tensor,
+    chunk: PrefillChunk,
+    scale: float,
+) -> ttnn.Tensor:
+    blocks = page_table.stretch(chunk.user, 0, cache.shape[2])
+    attended = ttnn.transformer.chunked_scaled_dot_product_attention(
+        query,
+        cache.keys,
+        cache.values,
+        blocks,
+        chunk_start_idx=chunk.start,
+        scale=scale,
+        program_config=sdpa_prefill_program_config(query.device(), rows=chunk.rows, start=chunk.start),
+        compute_kernel_config=cache.prefill_kernel_config,
+        memory_config=ttnn.DRAM_MEMORY_CONFIG,
     )
+    ttnn.deallocate(blocks)
+    return attended
+
+
+@contextmanager
+def _filled_rows(heads: ttnn.Tensor, chunk: PrefillChunk) -> Iterator[ttnn.Tensor]:
+    """[1, K, S, h] without the tiles that hold padding only, for as long as they are written."""
+    if chunk.filled_rows == chunk.rows:
+        yield heads
+        return
+    _, kv_heads, _, head_dim = heads.shape
+    rows = ttnn.slice(heads, (0, 0, 0, 0), (1, kv_heads, chunk.filled_rows, head_dim))
+    yield rows
+    ttnn.deallocate(rows)
 
 
 def _user_shape(config: ModelConfig) -> tuple[int, int, int, int]:

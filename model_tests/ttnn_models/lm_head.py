@@ -5,6 +5,7 @@ from __future__ import annotations
 import ttnn
 
 from .config import ModelConfig
+from .layouts import folded, unfolded
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .state_dict import StateDict, take
 from .weights import UNCACHED, WeightCache
@@ -13,7 +14,7 @@ from .weights import UNCACHED, WeightCache
 class LMHead:
     """Logits of the next token.
 
-    Shapes: B users, D hidden, V vocabulary.
+    Shapes: B users, S rows of a prefill, D hidden, V vocabulary.
 
     Args:
         mesh_device: where it runs.
@@ -46,6 +47,13 @@ class LMHead:
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """[1, 1, B, D] → logits [1, 1, B, V]."""
+        return self._forward(x)
+
+    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """[1, 1, S, D] → logits [1, 1, S, V]; for the next token alone, the last token's tile of 32 rows is enough."""
+        return unfolded(self._forward(folded(x)))
+
+    def _forward(self, x: ttnn.Tensor) -> ttnn.Tensor:
         return ttnn.linear(
             x,
             self.weight,
@@ -56,6 +64,6 @@ class LMHead:
 
     @staticmethod
     def greedy(logits: ttnn.Tensor, *, out: ttnn.Tensor | None = None) -> ttnn.Tensor:
-        """Logits [1, 1, B, V] → the best token of each user, uint32 [1, 1, B], row-major, written to `out` if given."""
+        """Logits [1, 1, B, V] → the best token of each row, uint32 [1, 1, B], row-major, written to `out` if given."""
         rows = ttnn.to_layout(logits, ttnn.ROW_MAJOR_LAYOUT)  # [1, 1, B, V]
         return ttnn.argmax(rows, dim=3, output_tensor=out)

@@ -6,6 +6,7 @@ import torch
 import ttnn
 
 from .config import ModelConfig
+from .layouts import folded, unfolded
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .state_dict import StateDict, take
 from .weights import UNCACHED, WeightCache
@@ -14,7 +15,7 @@ from .weights import UNCACHED, WeightCache
 class MLP:
     """down(silu(gate(x)) · up(x)).
 
-    Shapes: B users, D hidden, F intermediate.
+    Shapes: B users, S rows of a prefill, D hidden, F intermediate.
 
     Args:
         mesh_device: where it runs.
@@ -57,32 +58,39 @@ class MLP:
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """[1, 1, B, D] → [1, 1, B, D]."""
-        gate = self._gate_or_up(x, self.gate)  # [1, 1, B, F]
-        up = self._gate_or_up(x, self.up)  # [1, 1, B, F]
+        return self._forward(x, ttnn.L1_MEMORY_CONFIG)
+
+    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """[1, 1, S, D] → [1, 1, S, D]."""
+        return unfolded(self._forward(folded(x), ttnn.DRAM_MEMORY_CONFIG))
+
+    def _forward(self, x: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        gate = self._gate_or_up(x, self.gate, memory_config)  # [1, 1, B, F] or [1, S/R, R, F]
+        up = self._gate_or_up(x, self.up, memory_config)
         product = ttnn.mul(
             gate,
             up,
             input_tensor_a_activations=self.gate_activations,
             dtype=self.precision.mlp_product,
-            memory_config=ttnn.L1_MEMORY_CONFIG,
-        )  # [1, 1, B, F]
+            memory_config=memory_config,
+        )
         ttnn.deallocate(gate)
         ttnn.deallocate(up)
         out = ttnn.linear(
             product,
             self.down,
             dtype=self.precision.activations,
-            memory_config=ttnn.L1_MEMORY_CONFIG,
+            memory_config=memory_config,
             compute_kernel_config=self.down_kernel_config,
-        )  # [1, 1, B, D]
+        )  # [1, 1, B, D] or [1, S/R, R, D]
         ttnn.deallocate(product)
         return out
 
-    def _gate_or_up(self, x: ttnn.Tensor, weight: ttnn.Tensor) -> ttnn.Tensor:
+    def _gate_or_up(self, x: ttnn.Tensor, weight: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         return ttnn.linear(
             x,
             weight,
             dtype=self.precision.activations,
-            memory_config=ttnn.L1_MEMORY_CONFIG,
+            memory_config=memory_config,
             compute_kernel_config=self.gate_up_kernel_config,
         )

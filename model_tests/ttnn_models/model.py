@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import ttnn
 
-from .config import ModelConfig
+from .config import TILE_SIZE, ModelConfig
 from .decode_state import DecodeState
 from .decoder import Decoder
 from .decoder_layer import LAYER_WEIGHTS, DecoderLayer
@@ -14,6 +14,7 @@ from .embedding import Embedding
 from .kv_cache import ContiguousKVCache, KVCache
 from .lm_head import LMHead
 from .precision import DEFAULT_PRECISION, PrecisionConfig
+from .prefill_chunk import PrefillChunk
 from .rms_norm import RMSNorm
 from .rotary_embedding import RotaryEmbedding
 from .state_dict import StateDict, check_names, take, within
@@ -23,7 +24,7 @@ from .weights import UNCACHED, WeightCache
 class CausalLM:
     """Embedding, decoder and LM head.
 
-    Shapes: B users, D hidden, V vocabulary.
+    Shapes: B users, S rows of a prefill, D hidden, V vocabulary.
     """
 
     def __init__(
@@ -119,6 +120,42 @@ class CausalLM:
         logits = self.decode(state, kv_caches)
         self.lm_head.greedy(logits, out=state.tokens_out)
         state.advance()
+
+    def decode_forced(self, state: DecodeState, kv_caches: Sequence[KVCache]) -> ttnn.Tensor:
+        """One step whose successor's tokens are given: the logits [1, 1, B, V], and every user at its next position."""
+        logits = self.decode(state, kv_caches)
+        state.advance()
+        return logits
+
+    def prefill(self, chunk: PrefillChunk, kv_caches: Sequence[KVCache]) -> ttnn.Tensor:
+        """The hidden state [1, 1, S, D] of a chunk after the last layer, before the final norm.
+
+        A prompt in chunks takes one call for each, in their order. The chunk and the hidden state stay the caller's.
+        """
+        x = self.embedding.prefill(chunk.tokens)  # [1, 1, S, D]
+        tables = self.rotary.prefill_tables(chunk.positions)
+        for state in self.decoder.prefill_layers(x, chunk=chunk, rotary_tables=tables, kv_caches=kv_caches):
+            hidden = state
+        for tensor in (x, tables.cos, tables.sin):
+            ttnn.deallocate(tensor)
+        return hidden
+
+    def last_logits(self, hidden: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
+        """Logits [1, 1, 32, V] of the tile with a prefill's last token, at its row `chunk.last_row_in_tile`."""
+        first, width = chunk.last_tile, hidden.shape[-1]
+        tile = ttnn.slice(hidden, (0, 0, first, 0), (1, 1, first + TILE_SIZE, width))  # [1, 1, 32, D]
+        normed = self.decoder.norm.prefill(tile)
+        ttnn.deallocate(tile)
+        logits = self.lm_head.prefill(normed)
+        ttnn.deallocate(normed)
+        return logits
+
+    def all_logits(self, hidden: ttnn.Tensor) -> ttnn.Tensor:
+        """Logits [1, 1, S, V] of a whole prefill; rows of padding mean nothing."""
+        normed = self.decoder.norm.prefill(hidden)  # [1, 1, S, D]
+        logits = self.lm_head.prefill(normed)
+        ttnn.deallocate(normed)
+        return logits
 
 
 def _names(config: ModelConfig, weights: StateDict) -> set[str]:

@@ -59,6 +59,7 @@ class PrecisionConfig:
     rotary_math: MathConfig = HIFI4
     qkv_math: MathConfig = HIFI2
     sdpa_decode_math: MathConfig = HIFI2_BF16
+    sdpa_prefill_math: MathConfig = HIFI4
     attention_output_math: MathConfig = HIFI2
     gate_up_math: MathConfig = HIFI2
     down_math: MathConfig = HIFI2

@@ -15,7 +15,7 @@ from .weights import UNCACHED, WeightCache
 class RMSNorm:
     """x / sqrt(mean(x²) + eps) · weight, over the last dimension.
 
-    Shapes: B users, D hidden.
+    Shapes: B users, S rows of a prefill, D hidden.
 
     Args:
         mesh_device: where it runs.
@@ -52,10 +52,17 @@ class RMSNorm:
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """[1, 1, B, D] → [1, 1, B, D]."""
+        return self._forward(x, ttnn.L1_MEMORY_CONFIG)
+
+    def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
+        """[1, 1, S, D] → [1, 1, S, D]."""
+        return self._forward(x, ttnn.DRAM_MEMORY_CONFIG)
+
+    def _forward(self, x: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         return ttnn.rms_norm(
             x,
             epsilon=self.eps,
             weight=self.weight,
-            memory_config=ttnn.L1_MEMORY_CONFIG,
+            memory_config=memory_config,
             compute_kernel_config=self.kernel_config,
         )

@@ -15,18 +15,21 @@ from .rope import cos_sin_tables, rotation_tile
 
 @dataclass(frozen=True)
 class RotaryTables:
-    """Cosine and sine of each user's position, each [1, B, 1, h], one user per core; one pair serves all layers."""
+    """Cosine and sine; one pair serves all layers.
+
+    In decode of each user's position, each [1, B, 1, h], one user per core; in prefill of each row's, [1, 1, S, h].
+    """
 
     cos: ttnn.Tensor
     sin: ttnn.Tensor
 
 
 class RotaryEmbedding:
-    """Rotates the heads of Q and K, in interleaved order (see `rope`), by the position of their user.
+    """Rotates the heads of Q and K, in interleaved order (see `rope`), by the position of their user or row.
 
     The tables stay on the device and are looked up there, so that a decode step needs nothing from the host.
 
-    Shapes: B users, n heads, h head size, S positions.
+    Shapes: B users, S rows of a prefill, n heads, h head size, P positions.
 
     Args:
         mesh_device: where it runs.
@@ -43,7 +46,7 @@ class RotaryEmbedding:
 
         def table(values: torch.Tensor) -> ttnn.Tensor:
             return ttnn.from_torch(
-                values[None, None],  # [1, 1, S, h]
+                values[None, None],  # [1, 1, P, h]
                 dtype=precision.rotary_tables,
                 layout=ttnn.ROW_MAJOR_LAYOUT,
                 device=mesh_device,
@@ -54,18 +57,34 @@ class RotaryEmbedding:
         cos, sin = cos_sin_tables(config)
         self.cos_table = table(cos)
         self.sin_table = table(sin)
-        self.transformation = ttnn.from_torch(
-            rotation_tile().repeat(DECODE_BATCH, 1)[None, None],  # [1, 1, 32B, 32]: the tile once on every user's core
-            dtype=ttnn.bfloat16,
-            layout=ttnn.TILE_LAYOUT,
-            device=mesh_device,
-            memory_config=user_sharded(TILE_SIZE),
-            mesh_mapper=replicated(mesh_device),
-        )
+
+        def transformation(copies: int, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+            return ttnn.from_torch(
+                rotation_tile().repeat(copies, 1)[None, None],  # [1, 1, 32 · copies, 32]
+                dtype=ttnn.bfloat16,
+                layout=ttnn.TILE_LAYOUT,
+                device=mesh_device,
+                memory_config=memory_config,
+                mesh_mapper=replicated(mesh_device),
+            )
+
+        self.transformation = transformation(DECODE_BATCH, user_sharded(TILE_SIZE))  # the tile on every user's core
+        self.prefill_transformation = transformation(1, ttnn.DRAM_MEMORY_CONFIG)
 
     def decode_tables(self, positions: ttnn.Tensor) -> RotaryTables:
         """uint32 positions [1, B], row-major, each within the table → that step's tables."""
         return RotaryTables(cos=self._rows(self.cos_table, positions), sin=self._rows(self.sin_table, positions))
+
+    def prefill_tables(self, positions: ttnn.Tensor) -> RotaryTables:
+        """uint32 positions [1, S], row-major, each within the table → that prefill's tables."""
+
+        def rows(table: ttnn.Tensor) -> ttnn.Tensor:
+            values = ttnn.embedding(
+                positions, table, layout=ttnn.TILE_LAYOUT, memory_config=ttnn.DRAM_MEMORY_CONFIG
+            )  # [1, S, h]
+            return ttnn.reshape(values, (1, 1, positions.shape[-1], self.head_dim))
+
+        return RotaryTables(cos=rows(self.cos_table), sin=rows(self.sin_table))
 
     def _rows(self, table: ttnn.Tensor, positions: ttnn.Tensor) -> ttnn.Tensor:
         rows = ttnn.embedding(positions, table, layout=ttnn.TILE_LAYOUT)  # [1, B, h]
@@ -81,5 +100,17 @@ class RotaryEmbedding:
             tables.sin,
             self.transformation,
             is_decode_mode=True,
+            compute_kernel_config=self.kernel_config,
+        )
+
+    def prefill(self, heads: ttnn.Tensor, tables: RotaryTables) -> ttnn.Tensor:
+        """[1, n, S, h] → [1, n, S, h]."""
+        return ttnn.experimental.rotary_embedding_llama(
+            heads,
+            tables.cos,
+            tables.sin,
+            self.prefill_transformation,
+            is_decode_mode=False,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
             compute_kernel_config=self.kernel_config,
         )

@@ -105,6 +105,12 @@ class BringupModel:
         statistics = self._activation_statistics[self.layer_index(layer), point]
         return statistics.draw(batch, self.seed if seed is None else seed)
 
+    def prefill_activations(
+        self, tokens: int, *, layer: LayerKey = "first", point: Point = "layer", seed: int | None = None
+    ) -> torch.Tensor:
+        """Random activations [tokens, D] in fp32 of one user; the arguments are those of `decode_activations`."""
+        return self.decode_activations(tokens, layer=layer, point=point, seed=seed)
+
     @torch.no_grad()
     def decode_history(
         self, slots: int, batch: int = 32, *, layer: LayerKey = "first", seed: int | None = None

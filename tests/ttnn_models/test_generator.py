@@ -34,6 +34,11 @@ class CountingModel:
         logits = torch.nn.functional.one_hot(torch.tensor(tokens) + 1, VOCABULARY)[None, None].bfloat16()
         return ttnn.from_torch(logits, layout=ttnn.TILE_LAYOUT, device=self.mesh_device)
 
+    def decode_forced(self, state: DecodeState, kv_caches: list[Any]) -> Any:
+        logits = self.decode(state, kv_caches)
+        state.advance()
+        return logits
+
     def decode_greedy(self, state: DecodeState, kv_caches: list[Any]) -> None:
         self.decode(state, kv_caches)
         state.write_tokens([token + 1 for token in state.read_tokens()])

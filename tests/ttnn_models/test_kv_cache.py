@@ -9,8 +9,10 @@ import pytest
 import torch
 import ttnn
 from ttnn_models.config import DECODE_BATCH, ModelConfig, RopeParameters
-from ttnn_models.kv_cache import ContiguousKVCache, KVCache, PagedKVCache, PageTable, sdpa_program_config
+from ttnn_models.kv_cache import ContiguousKVCache, KVCache, PagedKVCache
 from ttnn_models.layouts import user_sharded
+from ttnn_models.page_table import PageTable
+from ttnn_models.sdpa import sdpa_program_config
 
 from pytest_ttbringup.errors import BringupError
 

@@ -1,0 +1,254 @@
+"""Stage 11: the decode step is fit to be fast: captured, replayed, fed and read by a second queue, compiled once.
+
+On a device these tests time the step. On the emulated target they check that it is legal and equal to the eager step,
+and nothing about speed: no kernel runs there.
+
+Shapes: B users, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+import ttnn
+from ttnn_models.decode_state import DecodeState
+from ttnn_models.generator import Generator
+from ttnn_models.model import CausalLM
+from ttnn_models.pipeline import ForcedPipeline, GreedyPipeline
+from ttnn_models.traced_step import TracedStep
+
+from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
+from pytest_ttbringup.reference.generation import reference_logits
+from pytest_ttbringup.reference.model import BringupModel
+from pytest_ttbringup.run import target_of
+
+pytestmark = [
+    pytest.mark.stage("performance"),
+    pytest.mark.parametrize(
+        "device_params", [pytest.param({"trace_region_size": 32 << 20, "num_command_queues": 2}, id="")], indirect=True
+    ),
+]
+
+STEPS = 64
+FORCED_STEPS = 16
+POSITIONS, PREFILLED = 96, 70
+
+
+class Users:
+    """32 users at the first token of their prompts, and KV caches that they fill anew each time."""
+
+    def __init__(self, model: BringupModel, causal_lm: CausalLM) -> None:
+        self.causal_lm = causal_lm
+        self.prompts = [model.encode(prompt) for prompt in model.prompts()]
+        self.state = DecodeState(causal_lm.mesh_device)
+        self.kv_caches = causal_lm.new_kv_caches()
+
+    def start(self) -> None:
+        """Put all users at position 0."""
+        self.state.write_tokens([prompt[-1] for prompt in self.prompts])
+        self.state.write_positions([0] * len(self.prompts))
+        ttnn.synchronize_device(self.causal_lm.mesh_device)
+
+    def step(self) -> None:
+        """One eager greedy step."""
+        self.causal_lm.decode_greedy(self.state, self.kv_caches)
+
+
+@pytest.fixture
+def users(model: BringupModel, causal_lm: CausalLM, _built: dict[str, Any]) -> Users:
+    """The users, kept like the model, whose caches are large."""
+    if "users" not in _built:
+        _built["users"] = Users(model, causal_lm)
+    kept: Users = _built["users"]
+    return kept
+
+
+@pytest.fixture
+def eager_tokens(users: Users, _built: dict[str, Any]) -> list[list[int]]:
+    """The tokens [B] of each of 64 eager steps."""
+    if "eager_tokens" not in _built:
+        users.start()
+        tokens = []
+        for _ in range(STEPS):
+            users.step()
+            tokens.append(users.state.read_tokens())
+        _built["eager_tokens"] = tokens
+    kept: list[list[int]] = _built["eager_tokens"]
+    return kept
+
+
+@pytest.fixture
+def timed(
+    pytestconfig: pytest.Config, progress: Callable[[str], None], record_property: Callable[[str, object], None]
+) -> Callable[[str], Any]:
+    """A block `with timed("what"):` reports the time of 64 steps; on the emulated target it says that this is no device's."""
+    target = target_of(pytestconfig).name
+
+    @contextmanager
+    def measure(what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        milliseconds = (time.perf_counter() - start) / STEPS * 1000
+        if target == "emulated":
+            progress(f"{what}: legality and equality only, the emulated target has no speed of a device")
+        else:
+            record_property(f"milliseconds per decode step, {what}, {target}", milliseconds)
+            progress(f"{what}: {milliseconds:.2f} ms per decode step on {target}")
+
+    return measure
+
+
+def check_equal(compare: Compare, what: str, tokens: list[list[int]], eager: list[list[int]]) -> None:
+    """Token for token; of steps that differ at all."""
+    compare.check("the eager steps write different tokens", len({tuple(step) for step in eager}) > 1)
+    differing = [number for number, (one, other) in enumerate(zip(tokens, eager, strict=True)) if one != other]
+    compare.check(f"{len(eager)} steps {what} give the eager tokens", not differing, f"not steps {differing[:5]}")
+
+
+def test_performance_trace(
+    users: Users, eager_tokens: list[list[int]], compare: Compare, timed: Callable[[str], Any]
+) -> None:
+    """A captured step replayed is the eager step, token for token."""
+    step = TracedStep.greedy(users.causal_lm, users.state, users.kv_caches)
+    try:
+        users.start()
+        tokens = []
+        with timed("trace, tokens read after each step"):
+            for _ in range(STEPS):
+                step()
+                tokens.append(users.state.read_tokens())
+    finally:
+        step.release()
+    check_equal(compare, "replayed", tokens, eager_tokens)
+
+
+def test_performance_asynchronous_reads(
+    users: Users, eager_tokens: list[list[int]], compare: Compare, timed: Callable[[str], Any]
+) -> None:
+    """Queue 1 reads a step's tokens while queue 0 computes the next: the same tokens."""
+    pipeline = GreedyPipeline(users.causal_lm, users.state, users.kv_caches)
+    try:
+        users.start()
+        with timed("trace, tokens read on queue 1"):
+            tokens = list(pipeline.tokens(STEPS))
+    finally:
+        pipeline.release()
+    check_equal(compare, "on two queues", tokens, eager_tokens)
+
+
+def test_performance_two_queues(users: Users, compare: Compare) -> None:
+    """Tokens written and logits read on queue 1 while queue 0 computes: the logits of one queue, bit for bit."""
+    given = [[(7 * step + 3 * user + 1) % 500 for user in range(32)] for step in range(FORCED_STEPS)]
+    users.start()
+    expected = []
+    for tokens in given:
+        users.state.write_tokens(tokens)
+        logits = users.causal_lm.decode_forced(users.state, users.kv_caches)
+        expected.append(ttnn.to_torch(ttnn.get_device_tensors(logits)[0])[0, 0])
+    pipeline = ForcedPipeline(users.causal_lm, users.state, users.kv_caches)
+    try:
+        users.start()
+        logits_read = list(pipeline.logits(given))
+    finally:
+        pipeline.release()
+    differing = [
+        number for number, (one, other) in enumerate(zip(logits_read, expected, strict=True)) if not one.equal(other)
+    ]
+    compare.check(f"two queues give one queue's logits, {FORCED_STEPS} steps", not differing, f"not steps {differing}")
+
+
+def test_performance_program_cache(users: Users, compare: Compare) -> None:
+    """The first step compiles everything: the program cache does not grow in the steps that follow."""
+    mesh_device = users.causal_lm.mesh_device
+    users.start()
+    users.step()
+    entries = [mesh_device.num_program_cache_entries()]
+    for _ in range(STEPS - 1):
+        users.step()
+        entries.append(mesh_device.num_program_cache_entries())
+    compare.check("the first step fills the program cache", entries[0] > 0)
+    grown = [number for number in range(1, STEPS) if entries[number] != entries[number - 1]]
+    compare.check(f"steps 2 to {STEPS} compile nothing", not grown, f"steps {grown} did; entries {entries}")
+
+
+def test_performance_moves_nothing_but_tokens(users: Users, compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager steps touch the host for 32 tokens only."""
+    users.start()
+    users.step()
+    moved = watch_transfers(monkeypatch)
+    for _ in range(3):
+        users.step()
+    compare.check("a step moves nothing between host and device", not moved, f"it moves {moved[:3]}")
+    users.state.read_tokens()
+    compare.check("tokens are seen when they are read", moved == [("from_device", [1, 32])], f"seen: {moved}")
+
+
+def watch_transfers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
+    """Which transfers between host and device happen from now on, with the shapes of their tensors."""
+    moved: list[tuple[str, list[int]]] = []
+    inside = [False]
+
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def noted(first: Any, *arguments: Any, **keywords: Any) -> Any:
+            on_device = isinstance(first, ttnn.Tensor) and ttnn.is_tensor_storage_on_device(first)
+            reads = name in ("to_torch", "from_device", "cpu", "to_list", "item")
+            writes = name in ("to_device", "copy_host_to_device_tensor") or keywords.get("device") is not None
+            if not inside[0] and ((reads and on_device) or (not reads and not on_device and writes)):
+                moved.append(("from_device" if reads else "to_device", list(first.shape)))
+            outermost, inside[0] = not inside[0], True
+            try:
+                return original(first, *arguments, **keywords)
+            finally:
+                inside[0] = not outermost
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for name in ("from_torch", "to_torch", "to_device", "from_device", "copy_host_to_device_tensor"):
+        watch(ttnn, name)
+    for name in ("cpu", "to_torch", "to_list", "item"):
+        watch(ttnn.Tensor, name)
+    return moved
+
+
+def test_performance_teacher_forcing(
+    model: BringupModel,
+    users: Users,
+    compare: Compare,
+    teacher_forcing: TeacherForcing,
+    progress: Callable[[str], None],
+) -> None:
+    """Stage 7 with a prefilled prompt and a traced step: the eager logits, and the reference's tokens."""
+    text = model.passage(POSITIONS + 1)
+    logits = []
+    for trace in (False, True):
+        generator = Generator(users.causal_lm, trace=trace, kv_caches=users.kv_caches)
+        try:
+            logits.append(generator.forced_logits([text[:-1]], prefilled=[PREFILLED], report=progress)[0])
+        finally:
+            generator.release()
+    compare.check("the traced step gives the eager logits", torch.equal(*logits))
+    teacher_forcing(logits[1], reference_logits(model.reference, text[:-1]), text[1:])
+
+
+def test_performance_traced_text(model: BringupModel, users: Users, compare: Compare) -> None:
+    """Prompts prefilled behind the capture, then replays: the texts of the eager generator."""
+    prompts = [model.chat(prompt) for prompt in model.prompts()]
+    written = []
+    for trace in (False, True):
+        generator = Generator(users.causal_lm, prefill=True, trace=trace, kv_caches=users.kv_caches)
+        try:
+            texts = [generator.generate(prompts, max_new_tokens=6) for _ in range(2)]
+        finally:
+            generator.release()
+        compare.check("a second batch of the same prompts gets the same text", texts[0] == texts[1])
+        written.append(texts[0])
+    differing = [user for user, (one, other) in enumerate(zip(*written, strict=True)) if one != other]
+    compare.check("the traced generator writes the eager texts", not differing, f"not users {differing}")

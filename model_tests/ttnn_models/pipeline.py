@@ -1,0 +1,124 @@
+"""Decode with two command queues: queue 0 computes while queue 1 moves tokens and logits.
+
+Only events order the queues. A buffer that one queue writes and the other reads is not used by either before the
+other's last use of it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import ttnn
+
+from .config import DECODE_BATCH
+from .decode_state import DecodeState
+from .kv_cache import KVCache
+from .model import CausalLM
+from .traced_step import TracedStep
+
+COMPUTE, TRANSFER = 0, 1
+"""The queues."""
+
+
+class GreedyPipeline:
+    """Greedy steps whose tokens are read while the next step computes.
+
+    Args:
+        model: the model, on a device with two command queues.
+        state: the users; at what tokens and positions is written before each run.
+        kv_caches: of all layers.
+    """
+
+    def __init__(self, model: CausalLM, state: DecodeState, kv_caches: Sequence[KVCache]) -> None:
+        self.state = state
+        # Before the capture, or its replays might overwrite them.
+        self._outboxes = [_Outbox(ttnn.clone(state.tokens)) for _ in range(2)]
+        self._step = TracedStep.greedy(model, state, kv_caches)
+
+    def tokens(self, steps: int) -> Iterator[list[int]]:
+        """The tokens [B] after each of so many steps; while one is given the next computes."""
+        for number in range(steps):
+            self._step()
+            self._outboxes[number % 2].send(self.state.tokens)
+            if number:
+                yield self._taken(number - 1)
+        if steps:
+            yield self._taken(steps - 1)
+
+    def release(self) -> None:
+        """Forget the trace."""
+        self._step.release()
+
+    def _taken(self, number: int) -> list[int]:
+        return [int(token) for token in self._outboxes[number % 2].take().flatten()]
+
+
+class ForcedPipeline:
+    """Steps with given tokens, which are written, and whose logits are read, while another step computes.
+
+    Args:
+        model: the model, on a device with two command queues.
+        state: the users; at what positions is written before each run.
+        kv_caches: of all layers.
+    """
+
+    def __init__(self, model: CausalLM, state: DecodeState, kv_caches: Sequence[KVCache]) -> None:
+        self.state = state
+        self.mesh_device = model.mesh_device
+        logits = ttnn.zeros(
+            (1, 1, DECODE_BATCH, model.config.vocab_size),
+            dtype=model.precision.logits,
+            layout=ttnn.TILE_LAYOUT,
+            device=model.mesh_device,
+            memory_config=ttnn.DRAM_MEMORY_CONFIG,
+        )
+        # Before the capture, or its replays might overwrite them.
+        self._inbox = ttnn.clone(state.tokens)
+        self._outboxes = [_Outbox(logits), _Outbox(ttnn.clone(logits))]
+        self._step = TracedStep.forced(model, state, kv_caches)
+
+    def logits(self, tokens: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+        """The logits [B, V] after each of the steps, whose tokens [B] are given."""
+        taken = ttnn.record_event(self.mesh_device, COMPUTE)
+        for number, given in enumerate(tokens):
+            ttnn.wait_for_event(TRANSFER, taken)
+            host = self.state.tokens_on_host(given)
+            ttnn.copy_host_to_device_tensor(host, self._inbox, cq_id=TRANSFER)
+            ttnn.wait_for_event(COMPUTE, ttnn.record_event(self.mesh_device, TRANSFER))
+            ttnn.copy(self._inbox, self.state.tokens)
+            taken = ttnn.record_event(self.mesh_device, COMPUTE)
+            self._outboxes[number % 2].send(self._step())
+            if number:
+                yield self._outboxes[(number - 1) % 2].take()[0, 0]
+        if tokens:
+            yield self._outboxes[(len(tokens) - 1) % 2].take()[0, 0]
+
+    def release(self) -> None:
+        """Forget the trace."""
+        self._step.release()
+
+
+class _Outbox:
+    """A buffer where queue 0 leaves what queue 1 reads, so that the next step may overwrite the source."""
+
+    def __init__(self, buffer: ttnn.Tensor) -> None:
+        self._buffer = buffer
+        self._read: ttnn.MeshEvent | None = None
+        self._host: ttnn.Tensor | None = None
+
+    def send(self, source: ttnn.Tensor) -> None:
+        """Copy `source` aside on queue 0, and start to read it on queue 1."""
+        mesh_device = self._buffer.device()
+        if self._read is not None:
+            ttnn.wait_for_event(COMPUTE, self._read)
+        ttnn.copy(source, self._buffer)
+        ttnn.wait_for_event(TRANSFER, ttnn.record_event(mesh_device, COMPUTE))
+        self._host = self._buffer.cpu(blocking=False, cq_id=TRANSFER)
+        self._read = ttnn.record_event(mesh_device, TRANSFER)
+
+    def take(self) -> torch.Tensor:
+        """What was sent, once it is here."""
+        ttnn.event_synchronize(self._read)
+        values: torch.Tensor = ttnn.to_torch(ttnn.get_device_tensors(self._host)[0])
+        return values
