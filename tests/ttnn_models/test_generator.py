@@ -113,3 +113,27 @@ def test_what_can_not_be_generated(model: CountingModel, prompts: list[list[int]
 def test_a_text_may_fill_the_cache(model: CountingModel) -> None:
     [user] = Generator(model).generate([[1] * 30], max_new_tokens=3)  # type: ignore[arg-type]
     assert user.tokens == (2, 3, 4)
+
+
+@pytest.mark.parametrize("prefilled", [[2], [4, 1], [-1, 1]], ids=str)
+def test_what_can_not_be_prefilled(model: CountingModel, prefilled: list[int]) -> None:
+    with pytest.raises(
+        BringupError, match=r"are to be prefilled of texts with \[3, 1\] tokens; give a number for each"
+    ):
+        Generator(model).forced_logits([[1, 2, 3], [4]], prefilled=prefilled)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ([[1]] * 33, r"33 texts given; a batch has 1 to 32 users"),
+        ([[1], []], r"The text of user 1 has no token"),
+        ([[1] * 33], r"needs 33 positions; the KV cache holds max_seq_len = 32"),
+    ],
+    ids=["many", "empty", "long"],
+)
+def test_prefill_refuses_the_same_prompts(model: CountingModel, prompts: list[list[int]], message: str) -> None:
+    generator = Generator(model, prefill=True)  # type: ignore[arg-type]
+    with pytest.raises(BringupError, match=message):
+        generator.generate(prompts, max_new_tokens=1)
+    assert model.seen == []
