@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -158,3 +159,14 @@ def test_nan_among_logits(device: ttnn.MeshDevice) -> None:
     with pytest.warns(UserWarning, match="ttnn.argmax: 1 of 2048 inputs are NaN"):
         found = ttnn.argmax(ttnn.from_torch(logits, dtype=ttnn.bfloat16, device=device), dim=3)
     assert int(ttnn.to_torch(found).reshape(-1)[3]) == 7
+
+
+def test_argmax_does_not_warn_of_rows_that_are_nan_throughout(mesh_device: ttnn.MeshDevice) -> None:
+    """A decode step leaves NaN in the rows of users that it skips."""
+    values = torch.randn(1, 1, 32, 64)
+    values[:, :, 8:] = torch.nan
+    skipped = ttnn.from_torch(values, dtype=ttnn.bfloat16, device=mesh_device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ttnn.to_torch(ttnn.argmax(skipped, dim=3))
+    assert torch.equal(found.flatten()[:8].long(), ttnn.to_torch(skipped)[0, 0, :8].argmax(-1))
