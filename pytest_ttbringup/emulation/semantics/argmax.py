@@ -19,9 +19,9 @@ def argmax(call: Call, input_tensor: torch.Tensor, *arguments: Any, **keywords: 
     """Where the greatest value is, the first of several.
 
     NaN counts as the greatest, as in PyTorch and on the device, whose kernel compares the bits of bfloat16 as sign and
-    magnitude (`bfloat16_greater` in TT-NN's argmax kernels). NaN beside
-    numbers is warned of, since its index looks like a token. A row that is NaN throughout is not: such are the rows of
-    users that a decode step skips (position -1), and nobody reads those.
+    magnitude (`bfloat16_greater` in TT-NN's argmax kernels). NaN beside numbers is warned of, since its index looks
+    like a token. A row that is NaN throughout is not: such are the rows of users that a decode step skips (position
+    -1), and nobody reads those.
     """
     import ttnn
 
