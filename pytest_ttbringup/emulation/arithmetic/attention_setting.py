@@ -9,7 +9,7 @@ from pytest_ttbringup.emulation.numerics.attention import Flash
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
 
 DEFAULT = KernelConfig(phases=2, fp32=False, approximate=True)
-"""Attention kernels without a compute kernel config (TT-NN's sdpa.cpp and sdpa_decode.cpp)."""
+"""Attention without a compute kernel config, as in TT-NN's transformer/sdpa/sdpa.cpp; for decode that is assumed."""
 
 TILE = 32
 

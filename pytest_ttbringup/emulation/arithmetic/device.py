@@ -28,7 +28,7 @@ NORM = KernelConfig(phases=4, fp32=True)
 """`ttnn.layernorm_default_compute_config` and `ttnn.rmsnorm_default_compute_config`."""
 
 ROTARY = KernelConfig(phases=4, fp32=True)
-"""`rotary_embedding_llama` and its like (TT-NN's rotary_embedding_llama.cpp)."""
+"""`rotary_embedding_llama` and its like without a compute kernel config; assumed, neither read nor compared."""
 
 REDUCTION = KernelConfig(phases=3, fp32=True)
 """Sums and means; found by comparing bits on Wormhole, whose HiFi4 is not to be used with FP32 destinations."""
