@@ -1,5 +1,7 @@
 """One decode step of 32 users on the emulated target, as a ratio to the same step of the transformers reference.
 
+The memory printed is that of both, of the reference and of the values that the emulated device holds.
+
 Both run in this process, in turn, with the same number of threads: SmolLM2-135M (or the model named), all layers and
 the LM head, every user at position 128 of its KV cache. The reference computes in fp32 with transformers' own cache.
 
@@ -14,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from _memory import print_memory
 
 from pytest_ttbringup.targets.emulated import EmulatedTarget
 from pytest_ttbringup.targets.systems import system_of
@@ -41,12 +45,16 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     mesh_device = target.open_mesh(1, 1)
     try:
-        _measure(arguments, mesh_device)
+        step = _measure(arguments, mesh_device)
+        target.start_test(mesh_device)  # apart from the times, since it costs some itself
+        step()
+        print_memory(target.end_test(mesh_device)[1])
     finally:
         target.close_mesh(mesh_device)
 
 
-def _measure(arguments: argparse.Namespace, mesh_device: object) -> None:
+def _measure(arguments: argparse.Namespace, mesh_device: object) -> Callable[[], None]:
+    """Print the times; gives back the emulated step."""
     import torch
     from ttnn_models.config import ModelConfig
     from ttnn_models.decode_state import DecodeState
@@ -87,6 +95,7 @@ def _measure(arguments: argparse.Namespace, mesh_device: object) -> None:
     print(
         f"  ratio              {statistics.median(ratios):7.2f}      (of the least times {min(ours) / min(theirs):.2f})"
     )
+    return emulated
 
 
 def _in_turn(functions: tuple[Callable[[], None], ...], rounds: int) -> list[list[float]]:

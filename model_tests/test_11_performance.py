@@ -87,7 +87,7 @@ def eager_tokens(users: Users, _built: dict[str, Any]) -> list[list[int]]:
 def timed(
     pytestconfig: pytest.Config, progress: Callable[[str], None], record_property: Callable[[str, object], None]
 ) -> Callable[[str], Any]:
-    """Reports the time of 64 steps in a `with` block; on the emulated target, that it would be no device's."""
+    """Reports the time of 64 steps of a `with` block; on the emulated target it says that this is no device's."""
     target = target_of(pytestconfig).name
 
     @contextmanager

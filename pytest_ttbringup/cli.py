@@ -12,6 +12,7 @@ from pathlib import Path
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import CACHE, SYSTEM, TARGET
 from pytest_ttbringup.options import default_cache_dir
+from pytest_ttbringup.planning import command as plan_command
 from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, default_target, silicon, system_of
 
 
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `ttbringup` with these arguments (the command line's by default); the exit code, 1 after an error."""
     options = _parser().parse_args(arguments)
     try:
-        sys.stdout.write(_operations(options.format) if options.ops else _doctor())
+        sys.stdout.write(options.run(options))
     except BringupError as error:
         sys.stderr.write(f"ttbringup: {error}\n")
         return 1
@@ -37,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--ops", action="store_true", help="list every TT-NN operation")
     doctor.add_argument("--format", choices=("text", "md"), default="text", help="of --ops (default: text)")
+    doctor.set_defaults(run=lambda options: _operations(options.format) if options.ops else _doctor())
+    plan_command.add_to(commands)
     return parser
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_ttbringup.emulation.collectives import collective_function
 from pytest_ttbringup.emulation.commands import Commands
-from pytest_ttbringup.emulation.golden import WITHOUT_VALUES, original_of, semantics_of
+from pytest_ttbringup.emulation.golden import original_of, semantics_of
 from pytest_ttbringup.emulation.semantics import own_semantics
 from pytest_ttbringup.emulation.transfers import Transfers
 from pytest_ttbringup.emulation.values import DeviceMemory
+from pytest_ttbringup.emulation.without_values import reason
 
 if TYPE_CHECKING:
     from ttnn.decorators import FastOperation
@@ -91,7 +92,7 @@ def _entry(operation: FastOperation, transfers: Container[str]) -> Entry:
     if not operation.is_cpp_operation:
         return Entry(name, COMPOSITE, "")
     if semantics_of(operation) is None:
-        return Entry(name, CONTROL_PLANE, WITHOUT_VALUES.get(name, ""))
+        return Entry(name, CONTROL_PLANE, reason(name))
     same = original_of(operation)
     if same is None or semantics_of(same) is None:
         return Entry(name, GOLDEN, "")

@@ -82,6 +82,8 @@ class Commands:
             self.check_queue(mesh, queue)
             keywords = {name: value for name, value in keywords.items() if name != "cq_id"} | {"queue_id": 0}
         self.queues.program(queue, mesh.id())
+        if "mesh_coords" in keywords:  # the mock cluster crashes when a program runs on some chips of a mesh only
+            keywords = {name: value for name, value in keywords.items() if name != "mesh_coords"}
         return self.sub_devices.on_whole_chip(mesh, keywords)
 
     def transfer(self, name: str, keywords: dict[str, Any], *, read: Any = None, written: Any = None) -> None:

@@ -10,3 +10,7 @@ class EmulationError(BringupError, RuntimeError):
 
     Also a `RuntimeError`, as TT-NN's own refusals are, so that code which expects those sees one here too.
     """
+
+
+class EmulationWarning(UserWarning):
+    """The emulated device does as the hardware does, which is hardly what was meant."""

@@ -71,6 +71,8 @@ def block_float(values: torch.Tensor, *, mantissa_bits: int) -> torch.Tensor:
     """
     import torch
 
+    if not values.dim():
+        return block_float(values.reshape(1), mantissa_bits=mantissa_bits).reshape(())
     width = values.shape[-1]
     padded = torch.nn.functional.pad(values, (0, -width % _BLOCK)) if width % _BLOCK else values
     blocks = padded.reshape(*padded.shape[:-1], -1, _BLOCK)

@@ -14,6 +14,7 @@ from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
 from pytest_ttbringup.emulation.preparation import preparations
 from pytest_ttbringup.emulation.replacing import replace, replace_everywhere
+from pytest_ttbringup.emulation.tensor_type import tensor_type
 from pytest_ttbringup.emulation.transfers import Transfers
 from pytest_ttbringup.emulation.values import DeviceMemory
 
@@ -48,6 +49,7 @@ def install() -> None:
     replace(changes, FastOperation, "__call__", lambda operation, *args, **kwargs: wrapper(operation, *args, **kwargs))
     for name, method in transfers.tensor_methods().items():
         replace(changes, ttnn.Tensor, name, method)
+    replace(changes, ttnn, "Tensor", tensor_type(ttnn.Tensor, transfers.place))
     replace(changes, ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
     replace(changes, ttnn._ttnn.tensor, "dump_tensor_flatbuffer", transfers.file_writer())
     for name, function in transfers.functions().items():

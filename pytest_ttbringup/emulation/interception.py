@@ -108,7 +108,7 @@ class OperationWrapper:
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
-        kept = [tensor for tensor in inputs if tensor.is_allocated()]  # some operations free what they move
+        kept = [it for it in inputs if it.is_allocated() and it.buffer_unique_id() is not None]  # some are freed
         rule = self._semantics(operation)
         if rule.updates:
             updated = [Call(name, arguments, keywords, output, ()).argument(*it) for it in rule.updates]
@@ -223,11 +223,12 @@ class OperationWrapper:
         """Let `rule` write into its arguments, and keep what it returns besides for `outputs`."""
         updated = [call.argument(*parameter) for parameter in rule.updates]
         groups: dict[tuple[int, ...], list[Chip]] = {}
-        for chip in chips_of(updated[0]):
+        for chip in _chosen(call, chips_of(updated[0])):
             groups.setdefault(tuple(id(parts.get(chip)) for parts in values.values()), []).append(chip)
         written = {id(tensor): self._writable(tensor, values) for tensor in updated}
         for shards in written.values():
-            owned: set[int] = set()
+            chosen = {chip for chips in groups.values() for chip in chips}
+            owned = {id(part) for chip, part in shards.items() if chip not in chosen}
             for chips in groups.values():  # chips that hold the same but get different updates part company here
                 own = shards[chips[0]].clone() if id(shards[chips[0]]) in owned else shards[chips[0]]
                 owned.add(id(own))
@@ -334,6 +335,15 @@ def _storage(values: torch.Tensor) -> int:
     return values.untyped_storage().data_ptr()
 
 
+def _chosen(call: Call, chips: list[Chip]) -> list[Chip]:
+    """Those of `chips` that an operation is told to run on with `mesh_coords`; all if it is not."""
+    wanted = call.keywords.get("mesh_coords")
+    if not wanted:
+        return chips
+    places = {tuple(coordinate) for coordinate in wanted}
+    return [chip for chip in chips if chip in places]
+
+
 def _fresh(outputs: list[ttnn.Tensor], updated: list[Any]) -> list[ttnn.Tensor]:
     """The outputs that are not arguments which were updated."""
     known = {tensor.buffer_unique_id() for tensor in updated}
@@ -358,7 +368,8 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
         shards = values.get(id(tensor))
         return shards[chip] if shards is not None else values_of(tensor)
 
-    for refused in rule.refuses if call.keywords else ():
+    refuses = rule.refuses if rule.updates else (*rule.refuses, "mesh_coords")
+    for refused in refuses if call.keywords else ():
         if call.keywords.get(refused) not in (None, False):
             raise EmulationError(f"{call.name}: {refused}={call.keywords[refused]!r} is not emulated")
     arguments = substitute(call.arguments, on_chip)

@@ -10,6 +10,7 @@ _VALUE = {
     "ttnn.fill_implicit_tile_padding": (1, "fill_value"),
     "ttnn.tilize_with_val_padding": (2, "pad_value"),
     "ttnn.tilize_with_zero_padding": None,
+    "ttnn.reshape": (9, "pad_value"),
 }
 """Operations that fill the padding, and the position and name of the parameter that says with what; None for zeros."""
 
@@ -19,4 +20,5 @@ def padding_left_by(call: Call) -> float:
     if call.name not in _VALUE:
         return math.nan
     parameter = _VALUE[call.name]
-    return 0.0 if parameter is None else float(call.argument(*parameter))
+    value = 0.0 if parameter is None else call.argument(*parameter)
+    return math.nan if value is None else float(value)

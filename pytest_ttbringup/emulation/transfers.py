@@ -72,7 +72,7 @@ class Transfers:
 
         def load_tensor_flatbuffer(file_name: str, device: ttnn.MeshDevice | None = None) -> ttnn.Tensor:
             loaded = original(file_name, None)
-            return loaded if device is None else self._place(loaded, device)
+            return loaded if device is None else self.place(loaded, device)
 
         return load_tensor_flatbuffer
 
@@ -88,9 +88,10 @@ class Transfers:
 
         return dump_tensor_flatbuffer
 
-    def _place(
+    def place(
         self, tensor: ttnn.Tensor, device: ttnn.MeshDevice, *, padding: float = 0.0, queue: Any = None
     ) -> ttnn.Tensor:
+        """A host tensor on a device, in the memory that its memory config names."""
         import ttnn
 
         placed = ttnn._ttnn.operations.core.to_device(tensor, device, memory_config=tensor.memory_config())
@@ -104,7 +105,7 @@ class Transfers:
         made = function(tensor, *arguments, **keywords)
         if device is None or made is None:
             return made
-        return self._place(made, device, padding=keywords.get("pad_value") or 0.0, queue=keywords.get("cq_id"))
+        return self.place(made, device, padding=keywords.get("pad_value") or 0.0, queue=keywords.get("cq_id"))
 
     def _to_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
         placed = function(tensor, *arguments, **keywords)
@@ -168,7 +169,7 @@ class Transfers:
         self, function: Function, tensor: ttnn.Tensor, mapper: Any, mesh_device: ttnn.MeshDevice | None = None
     ) -> ttnn.Tensor:
         distributed = function(tensor, mapper)
-        return distributed if mesh_device is None else self._place(distributed, mesh_device)
+        return distributed if mesh_device is None else self.place(distributed, mesh_device)
 
     def _aggregate(self, function: Function, tensor: ttnn.Tensor, composer: Any) -> ttnn.Tensor:
         return function(to_host(self._memory, tensor) if is_on_device(tensor) else tensor, composer)

@@ -42,7 +42,7 @@ def test_a_position_beyond_the_cache(mesh_device: ttnn.MeshDevice) -> None:
         memory_config=sharded,
     )
     position = ttnn.from_torch(torch.tensor([32], dtype=torch.int32), device=mesh_device)
-    with pytest.raises(EmulationError, match="user 0 writes position 32, but the cache holds 32 positions"):
+    with pytest.raises(EmulationError, match=r"a position is 32 \(at \[0\]\), outside 0 … 31"):
         ttnn.experimental.paged_update_cache(cache, rows, update_idxs_tensor=position)
 
 

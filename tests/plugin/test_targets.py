@@ -19,7 +19,7 @@ from .conftest import LOADING, Run
 
 def target(name: str, cache_dir: Path, system: str = "n150") -> Target:
     mesh = system_of(system).mesh
-    return target_for(Settings(name, "test", system, mesh, None, ("tiny-llama",), "edges", 0, cache_dir))
+    return target_for(Settings(name, "test", system, mesh, "exact", None, ("tiny-llama",), "edges", 0, cache_dir))
 
 
 @pytest.fixture(autouse=True)

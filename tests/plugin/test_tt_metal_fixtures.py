@@ -74,6 +74,11 @@ def test_a_device_of_its_own(function_level_defaults):
     ttnn.close_device(device)
 
 
+def test_a_device_for_a_while(function_level_defaults):
+    with ttnn.manage_device(0) as device:
+        assert ttnn.to_torch(ttnn.ones([32, 32], device=device, layout=ttnn.TILE_LAYOUT)).sum() == 1024
+
+
 def test_a_device_after_that(device):
     assert ttnn.to_torch(ttnn.ones([32, 32], device=device, layout=ttnn.TILE_LAYOUT)).sum() == 1024
 """
@@ -83,7 +88,7 @@ def test_tests_of_tt_metal_run(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nmarkers =\n    use_module_device: theirs\n    requires_grid_size: theirs")
     pytester.makepyfile(test_theirs=TESTS)
     result = run("-rs")
-    result.assert_outcomes(passed=7, skipped=5)
+    result.assert_outcomes(passed=8, skipped=5)
     result.stdout.fnmatch_lines_random(
         [
             "*for blackhole; this system is wormhole_b0*",

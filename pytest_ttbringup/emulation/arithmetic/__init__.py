@@ -10,6 +10,7 @@ Operations call `arithmetic()` for what the device has rules of its own for; all
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     import ttnn
 
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 Activation = Callable[["torch.Tensor", bool], "torch.Tensor"]
@@ -74,6 +76,24 @@ class Arithmetic(Protocol):
     def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
         """A function of the vector unit for BF16 destinations, by the name of TT-NN's operation."""
 
+    def rotary(
+        self,
+        x: torch.Tensor,
+        rotated: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        *,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        """X * cos + rotated * sin, where `rotated` holds values of x, some with the other sign."""
+
+    def attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, setting: AttentionSetting
+    ) -> torch.Tensor | None:
+        """softmax(q k^T * scale) v of q [G, M, h], k and v [G, S, h] -> [G, M, h]; queries do not look where `hidden`
+        [G or 1, M, S] is true.
+        """
+
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
         """What an output of `dtype` of the operation of this full name holds, given its values."""
 
@@ -111,4 +131,12 @@ def choose(name: str, cache_dir: Path | None = None) -> None:
     }
     _chosen[:] = [makers[name]()]
     if cache_dir is not None:
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba"))  # read when numba is imported
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba" / _version()))  # read at numba's import
+
+
+def _version() -> str:
+    """Of the compiled loops: numba sees a function change by its own file, and not by those of what it calls."""
+    digest = hashlib.sha256()
+    for source in sorted((Path(__file__).parents[1] / "numerics" / "compiled").glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

@@ -7,21 +7,28 @@ from typing import TYPE_CHECKING, Any
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.numerics import norms, vector_unit
 from pytest_ttbringup.emulation.numerics.adding import add
+from pytest_ttbringup.emulation.numerics.attention import attend
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
-from pytest_ttbringup.emulation.numerics.matmul import matmul
+from pytest_ttbringup.emulation.numerics.mantissas import to_tf32
+from pytest_ttbringup.emulation.numerics.matmul import SMALL, matmul
 from pytest_ttbringup.emulation.numerics.multiplying import multiply
 from pytest_ttbringup.emulation.numerics.packing import pack
 from pytest_ttbringup.emulation.numerics.reducing import column_sums, row_sums
+from pytest_ttbringup.emulation.numerics.rotary import rotate
 
 if TYPE_CHECKING:
     import torch
     import ttnn
 
     from pytest_ttbringup.emulation.arithmetic import Activation
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 NORM = KernelConfig(phases=4, fp32=True)
 """`ttnn.layernorm_default_compute_config` and `ttnn.rmsnorm_default_compute_config`."""
+
+ROTARY = KernelConfig(phases=4, fp32=True)
+"""`rotary_embedding_llama` and its like without a compute kernel config; assumed, neither read nor compared."""
 
 REDUCTION = KernelConfig(phases=3, fp32=True)
 """Sums and means; found by comparing bits on Wormhole, whose HiFi4 is not to be used with FP32 destinations."""
@@ -42,9 +49,13 @@ class Device:
         bias: torch.Tensor | None = None,
         activation: Activation | None = None,
     ) -> torch.Tensor:
+        import ttnn
+
         if a.dim() < 2 or b.dim() < 2:  # vectors, which TT-NN makes rows and columns of
             a, b, bare = *_as_matrices(a, b), (a @ b).shape
             return self.matmul(a, b, setting, bias=bias, activation=activation).reshape(bare)
+        a = to_tf32(a) if setting.a.dtype == ttnn.float32 else a
+        b = to_tf32(b) if setting.b.dtype == ttnn.float32 else b
         block = setting.inner_block(a.shape[-2], a.shape[-1], b.shape[-1], batched=b.shape[:-2].numel() > 1)
         return matmul(
             a,
@@ -106,10 +117,31 @@ class Device:
         function = vector_unit.FUNCTIONS.get(name)
         return None if function is None else function(x, **parameters)
 
+    def rotary(
+        self,
+        x: torch.Tensor,
+        rotated: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        *,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        return rotate(x, rotated, cos, sin, given_or(compute_kernel_config, ROTARY))
+
+    def attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, setting: AttentionSetting
+    ) -> torch.Tensor:
+        small = q.numel() * min(k.shape[1], setting.chunk) <= SMALL
+        # with FP32 destinations the difference drowns in what lies in BF16 between steps, and decode has to be quick
+        exact = self._bit_by_bit or (small and not (setting.decode and setting.config.fp32))
+        return attend(q, k, v, hidden, setting.flash(exact=exact))
+
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
         """Blocks as the packer makes them; but a typecast to bfp8_b rounds once, as the simulator's bits have it."""
         import ttnn
 
+        if getattr(values, "packed_as", None) == dtype:
+            return values
         if dtype == ttnn.bfloat8_b and "typecast" in name:
             return round_to(values, dtype)
         if dtype in (ttnn.bfloat8_b, ttnn.bfloat4_b):

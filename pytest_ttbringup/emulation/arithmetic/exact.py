@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.formats import round_to
+from pytest_ttbringup.emulation.products import product as plain_product
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Exact:
         bias: torch.Tensor | None = None,
         activation: Activation | None = None,
     ) -> torch.Tensor:
-        product = a @ b
+        product = plain_product(a, b)
         if bias is not None:
             product = product + bias
         return product if activation is None else activation(product, False)
@@ -62,6 +63,14 @@ class Exact:
         return None
 
     def unary(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def rotary(
+        self, x: torch.Tensor, rotated: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **_: Any
+    ) -> torch.Tensor:
+        return x * cos + rotated * sin
+
+    def attention(self, *_: Any) -> None:
         return None
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:  # noqa: ARG002

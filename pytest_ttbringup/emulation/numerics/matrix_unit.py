@@ -5,19 +5,29 @@ Shape legend: M rows, K inner size, N columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from pytest_ttbringup.emulation.numerics.mantissas import ACTIVATION_BITS, WEIGHT_BITS, activation_parts, leading_bits
+from pytest_ttbringup.emulation.numerics.mantissas import (
+    ACTIVATION_BITS,
+    WEIGHT_BITS,
+    activation_parts,
+    leading_bits,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
+
+    Array = npt.NDArray[np.float32]
 
 Meeting = Literal["destination", "L1", "L1 to the end"]
 """Where blocks of the inner size meet: see `compiled.product`."""
 
-_LARGEST = 2.0**50
+LARGEST = 2.0**50
 """Operands below this can't leave the range in which the compiled loops scale exactly."""
 
 _WORTH_A_THREAD = 1 << 20
@@ -55,15 +65,47 @@ def accumulate(
 
     if fp32 and not exact:
         return destination + collapsed(activations, weights, phases)
-    sizes = [torch.linalg.vector_norm(it, float("inf")) for it in (activations, weights)]
-    if all(bool(size < _LARGEST) for size in sizes):
+    if tame(activations) and tame(weights):
         return _accumulated(activations, weights, destination, phases, fp32, exact, block, meeting)
     plain = destination + activations @ weights
-    rows = activations.abs().amax(dim=1, keepdim=True) < _LARGEST  # not so for NaN
-    columns = weights.abs().amax(dim=0, keepdim=True) < _LARGEST
-    tame = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
-    result = _accumulated(*tame, destination, phases, fp32, exact, block, meeting)
+    rows = activations.abs().amax(dim=1, keepdim=True) < LARGEST  # not so for NaN
+    columns = weights.abs().amax(dim=0, keepdim=True) < LARGEST
+    rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
+    result = _accumulated(*rest, destination, phases, fp32, exact, block, meeting)
     return torch.where(rows & columns, result, plain)
+
+
+def tame(values: torch.Tensor) -> bool:
+    """Whether compiled loops can take all of these values: they are finite and below 2 ** 50."""
+    import torch
+
+    least, most = torch.aminmax(values)  # NaN if there is one
+    return bool(-least < LARGEST) and bool(most < LARGEST)
+
+
+def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool, exact: bool) -> torch.Tensor:
+    """[G, M, K] times [G, K, N] for each of G at once, added to empty destinations; the rest as in `accumulate`.
+
+    Where an operand is not finite, or above 2 ** 50, all of the products are ordinary ones.
+    """
+    import torch
+
+    if fp32 and not exact:
+        return collapsed(a, b, phases)
+    if not (tame(a) and tame(b)):
+        return collapsed(a, b, phases)
+
+    from pytest_ttbringup.emulation.numerics.compiled import product
+
+    a, b = _padded(a, b)
+    result = torch.zeros(*a.shape[:2], b.shape[2])
+    arrays, step = _arrays(a, b, result, fp32, exact)
+
+    def groups(start: int, stop: int) -> None:
+        product.multiply_many(*(it[start:stop] for it in arrays), phases, step)
+
+    _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
+    return result
 
 
 def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> torch.Tensor:
@@ -91,44 +133,64 @@ def _accumulated(
     block: int,
     meeting: Meeting,
 ) -> torch.Tensor:
-    import torch
 
     from pytest_ttbringup.emulation.numerics.compiled import product
     from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH
 
-    missing = -activations.shape[1] % 16
-    if missing:  # zeros add nothing
-        activations = torch.nn.functional.pad(activations, (0, missing))
-        weights = torch.nn.functional.pad(weights, (0, 0, 0, missing))
-    high, low = activation_parts(activations)
-    if exact:
-        powers = (activations.contiguous().view(torch.int32) & 0x7F800000).view(torch.float32)
-        high, low = high * (1 + 2.0**-14), low * (1 + 2.0**-14)
-        step = product.EXACT_FP32 if fp32 else product.EXACT_BF16
-    else:
-        powers, step = high, product.QUICK
+    activations, weights = _padded(activations, weights)
+    result = destination.contiguous().clone()
+    arrays, step = _arrays(activations, weights, result, fp32, exact)
     where = {
         "destination": product.IN_DESTINATION,
         "L1": product.IN_L1,
         "L1 to the end": product.IN_L1_TO_THE_END,
     }[meeting]
-    result = destination.contiguous().clone()
-    arrays = [it.contiguous().numpy() for it in (high, low, powers, weights, result)]
 
-    def columns(start: int, stop: int) -> None:
-        product.multiply(*arrays, phases, step, block, where, start, stop)
+    def panels(start: int, stop: int) -> None:
+        columns = start * WIDTH, min(stop * WIDTH, weights.shape[1])
+        product.multiply(*arrays, phases, step, block, where, *columns)
 
-    rows, inner = activations.shape
-    width = weights.shape[1]
-    threads = torch.get_num_threads() if rows * inner * width > _WORTH_A_THREAD else 1
-    panels = -(-width // WIDTH)
-    share = -(-panels // threads) * WIDTH
-    if share >= width:
-        columns(0, width)
-    else:
-        starts = range(0, width, share)
-        list(_threads().map(columns, starts, (min(start + share, width) for start in starts)))
+    _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
     return result
+
+
+def _padded(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """With zeros up to a multiple of 16 along the inner size, which add nothing."""
+    import torch
+
+    missing = -a.shape[-1] % 16
+    pad = torch.nn.functional.pad
+    return (pad(a, (0, missing)), pad(b, (0, 0, 0, missing))) if missing else (a, b)
+
+
+def _arrays(
+    activations: torch.Tensor, weights: torch.Tensor, result: torch.Tensor, fp32: bool, exact: bool
+) -> tuple[list[Array], int]:
+    """What the compiled loops take of activations, weights and destinations, and the step function."""
+    import torch
+
+    from pytest_ttbringup.emulation.numerics.compiled import product
+
+    high, low = activation_parts(activations)
+    powers, step = high, product.QUICK
+    if exact:
+        powers = (activations.contiguous().view(torch.int32) & 0x7F800000).view(torch.float32)
+        high, low = high * (1 + 2.0**-14), low * (1 + 2.0**-14)
+        step = product.EXACT_FP32 if fp32 else product.EXACT_BF16
+    return [it.contiguous().numpy() for it in (high, low, powers, weights, result)], step
+
+
+def _in_threads(function: Callable[[int, int], None], count: int, work: int) -> None:
+    """Call `function` on ranges that make up 0 … `count`, side by side where `work` (multiply-adds) is worth it."""
+    import torch
+
+    threads = torch.get_num_threads() if work > _WORTH_A_THREAD else 1
+    share = -(-count // threads)
+    if share >= count:
+        function(0, count)
+    else:
+        starts = range(0, count, share)
+        list(_threads().map(function, starts, (min(start + share, count) for start in starts)))
 
 
 @cache

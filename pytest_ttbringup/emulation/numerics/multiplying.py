@@ -12,11 +12,10 @@ from pytest_ttbringup.emulation.numerics.mantissas import (
     leading_bits,
     to_tf32,
 )
+from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, tame
 
 if TYPE_CHECKING:
     import torch
-
-_LARGEST = 2.0**50
 
 
 def multiply(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool) -> torch.Tensor:
@@ -40,7 +39,6 @@ def multiply(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool) -> to
     a, b = torch.broadcast_tensors(to_tf32(a), to_tf32(b))
     out = torch.zeros(a.shape)
     elementwise.multiply_bf16(*(it.contiguous().view(-1).numpy() for it in (a, b, out)), phases)
-    largest = torch.linalg.vector_norm(a, float("inf")) * torch.linalg.vector_norm(b, float("inf"))
-    if bool(largest < _LARGEST):
+    if tame(a) and tame(b):
         return out
-    return torch.where((a.abs() < _LARGEST) & (b.abs() < _LARGEST), out, a * b)
+    return torch.where((a.abs() < LARGEST) & (b.abs() < LARGEST), out, a * b)

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32, weight_parts
-from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate
+from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, accumulate, tame
 
 if TYPE_CHECKING:
     import torch
-
-_LARGEST = 2.0**50
 
 
 def row_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -> torch.Tensor:
@@ -32,8 +30,8 @@ def row_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -> t
     out = torch.zeros(rows.shape[0])
     arrays = [it.numpy() for it in (rows, parts, power, out)]
     reducing.sum_rows(*arrays, config.phases, config.fp32)
-    if not bool(torch.linalg.vector_norm(rows, float("inf")) < _LARGEST):
-        out = torch.where(rows.abs().amax(dim=1) < _LARGEST, out, rows.sum(dim=1) * factor)
+    if not tame(rows):
+        out = torch.where(rows.abs().amax(dim=1) < LARGEST, out, rows.sum(dim=1) * factor)
     return out.reshape(*x.shape[:-1], 1)
 
 

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention of a decode step, over a contiguous or paged KV cache.
+"""Scaled dot-product attention: of a decode step, over a contiguous or paged KV cache, and of a prefill.
 
 Shape legend: B users, H query heads, K key/value heads, S cache length, h head size; a group is the H / K queries of
 one K/V head.
@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.arithmetic import arithmetic
+from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
 from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
+from pytest_ttbringup.emulation.semantics.indices import require_within
+from pytest_ttbringup.emulation.semantics.tile_views import regrouped
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +34,8 @@ def scaled_dot_product_attention_decode(
     cur_pos_tensor: torch.Tensor | None = None,
     scale: float | None = None,
     sliding_window_size: int | None = None,
+    program_config: Any = None,
+    compute_kernel_config: Any = None,
     **keywords: Any,
 ) -> torch.Tensor:
     """Attention of q [1, B, H, h], k and v [B, K, S, h] -> [1, B, H, h]; user b attends to positions 0 … cur_pos[b].
@@ -57,19 +62,70 @@ def scaled_dot_product_attention_decode(
             **keywords,
         )
     length = max(1, int(positions.max()) + 1)  # nobody looks further
+    require_within(call.name, "a user's position", positions.clamp(min=0), input_tensor_k.shape[2])
     k, v = input_tensor_k[:, :, :length], input_tensor_v[:, :, :length]
     users, heads, size = input_tensor_q.shape[1:]
     grouped = input_tensor_q[0].reshape(users, k.shape[1], -1, size)
-    scores = grouped @ k.transpose(-1, -2) * (size**-0.5 if scale is None else scale)  # [B, K, H/K, S]
+    scale = size**-0.5 if scale is None else scale
     index = torch.arange(length)
     hidden = index > positions[:, None]
     if sliding_window_size is not None:
         hidden |= index <= positions[:, None] - sliding_window_size
+    setting = AttentionSetting.for_decode(
+        scale,
+        length,
+        program_config,
+        compute_kernel_config,
+        half_tiles=heads <= 16 and call.argument(0, "input_tensor_q").dtype == ttnn.bfloat16,
+    )
+    queries, keys, values = (it.flatten(0, 1) for it in (grouped, k, v))
+    unseen = hidden.repeat_interleave(k.shape[1], dim=0)[:, None]
+    own = arithmetic().attention(queries, keys, values, unseen, setting)
+    if own is not None:
+        return own.reshape(1, users, heads, -1)
+    scores = grouped @ k.transpose(-1, -2) * scale  # [B, K, H/K, S]
     weights = torch.softmax(scores.masked_fill_(hidden[:, None, None], float("-inf")), dim=-1)
     return (weights @ v).reshape(1, users, heads, -1)  # a softmax over nothing, for a negative position, is NaN
 
 
 _LEFT_TO_GOLDEN = ("attn_mask", "attention_sink", "share_cache")
+
+
+@semantics("ttnn.transformer.scaled_dot_product_attention")
+def scaled_dot_product_attention(
+    call: Call,
+    input_tensor_q: torch.Tensor,
+    input_tensor_k: torch.Tensor,
+    input_tensor_v: torch.Tensor,
+    *,
+    is_causal: bool = True,
+    scale: float | None = None,
+    program_config: Any = None,
+    compute_kernel_config: Any = None,
+    **keywords: Any,
+) -> Any:
+    """Attention of q [B, H, S, h], k and v [B, K, T, h] -> [B, H, S, h]. Masks and the like are left to TT-NN's golden
+    function, and so is all of it where the arithmetic has no rules of its own.
+    """
+    import torch
+    import ttnn
+
+    q, k, v = input_tensor_q, input_tensor_k, input_tensor_v
+    plain = all(it is None for name, it in keywords.items() if name != "memory_config")
+    if plain and (not is_causal or q.shape[2] == k.shape[2]):
+        length = k.shape[2]
+        hidden = torch.arange(length) > torch.arange(q.shape[2])[:, None]
+        hidden = hidden if is_causal else torch.zeros_like(hidden)
+        setting = AttentionSetting.for_prefill(
+            q.shape[-1] ** -0.5 if scale is None else scale, program_config, compute_kernel_config
+        )
+        heads = q.shape[1] // k.shape[1]
+        keys, values = (it.repeat_interleave(heads, dim=1).flatten(0, 1) for it in (k, v))
+        own = arithmetic().attention(q.flatten(0, 1), keys, values, hidden[None], setting)
+        if own is not None:
+            return own.reshape(*q.shape[:3], -1)
+    options = {"is_causal": is_causal, "scale": scale} | keywords
+    return golden_values(ttnn.transformer.scaled_dot_product_attention, call, q, k, v, **options)
 
 
 @semantics("ttnn.transformer.paged_scaled_dot_product_attention_decode", refuses=("spec_multi_pos_tiles",))
@@ -83,12 +139,33 @@ def paged_scaled_dot_product_attention_decode(
     cur_pos_tensor: torch.Tensor | None = None,
     **keywords: Any,
 ) -> torch.Tensor:
-    """As `scaled_dot_product_attention_decode`, with k and v [blocks, K, block, h] and a page table [B, pages]."""
-    for name in ("paged_cache_geometry", "cache_position_modulo"):
-        if keywords.pop(name, None) is not None:
-            raise EmulationError(f"{call.name}: {name} is not emulated")
-    pages = page_table_tensor.long()
+    """As `scaled_dot_product_attention_decode`, with k and v [blocks, K, block, h] and a page table [B, pages]; with a
+    geometry the blocks are seen as K and block that it names, tile by tile.
+    """
+    import torch
+    import ttnn
+
+    geometry = keywords.pop("paged_cache_geometry", None)
+    if geometry is not None:
+        view = (geometry.num_kv_heads, geometry.block_size, input_tensor_q.shape[-1])
+        input_tensor_k, input_tensor_v = regrouped(input_tensor_k, *view), regrouped(input_tensor_v, *view)
+    if keywords.get("cache_position_modulo") is not None:
+        caches = (input_tensor_k, input_tensor_v, page_table_tensor)
+        return golden_values(  # type: ignore[no-any-return]
+            ttnn.transformer.paged_scaled_dot_product_attention_decode,
+            call,
+            input_tensor_q,
+            *caches,
+            cur_pos_tensor=cur_pos_tensor,
+            **keywords,
+        )
+    pages, block = page_table_tensor.long(), input_tensor_k.shape[2]
     if cur_pos_tensor is not None:
-        pages = pages[:, : int(cur_pos_tensor.max()) // input_tensor_k.shape[2] + 1]
+        positions = cur_pos_tensor.reshape(-1).long()
+        require_within(call.name, "a user's position", positions.clamp(min=0), pages.shape[1] * block)
+        pages = pages[:, : int(positions.max()) // block + 1]
+        looked_at = torch.arange(pages.shape[1]) * block <= positions[:, None]
+        require_within(call.name, "a page of the page table", pages[looked_at], input_tensor_k.shape[0])
+        pages = pages.clamp(0, input_tensor_k.shape[0] - 1)  # others may hold anything: nobody looks there
     k, v = (cache[pages].transpose(1, 2).flatten(2, 3) for cache in (input_tensor_k, input_tensor_v))
     return scaled_dot_product_attention_decode(call, input_tensor_q, k, v, cur_pos_tensor=cur_pos_tensor, **keywords)

@@ -56,7 +56,7 @@ def conv2d(
     image = image_of(input_tensor, batch_size, input_height, input_width, in_channels)
     top, bottom, left, right = padding_of(padding)
     result = torch.nn.functional.conv2d(
-        torch.nn.functional.pad(image, (left, right, top, bottom)),
+        _padded(image, (left, right, top, bottom), conv_config),
         weights,
         _bias(bias_tensor, out_channels),
         stride=_pair(stride),
@@ -92,7 +92,7 @@ def conv1d(
     before, after = _pair(padding)
     image = image_of(input_tensor, batch_size, input_length, 1, in_channels).squeeze(-1)
     result = torch.nn.functional.conv1d(
-        torch.nn.functional.pad(image, (before, after)),
+        _padded(image, (before, after), conv_config),
         weights,
         _bias(bias_tensor, out_channels),
         stride=stride,
@@ -124,7 +124,11 @@ def conv_transpose2d(
     mirror_kernel: bool = True,
     **_: Any,
 ) -> list[torch.Tensor]:
-    """PyTorch's transposed convolution, weights [C, O / G, kh, kw]; without `mirror_kernel` they come mirrored."""
+    """PyTorch's transposed convolution, weights [C, O / G, kh, kw]; without `mirror_kernel` they come mirrored.
+
+    With the padding mode `replicate` it is a convolution of the image with zeros between its pixels, whose edges are
+    continued outwards.
+    """
     import torch
 
     shape = (in_channels, out_channels // groups, *_pair(kernel_size))
@@ -132,8 +136,23 @@ def conv_transpose2d(
     if not mirror_kernel and weight_tensor.shape == weights.shape:
         weights = weights.flip(-1, -2)
     top, bottom, left, right = padding_of(padding)
+    image = image_of(input_tensor, batch_size, input_height, input_width, in_channels)
+    if _replicates(conv_config):
+        spread = _spread(image, _pair(stride))
+        edges = [step * (size - 1) for step, size in zip(_pair(dilation), weights.shape[2:], strict=True)]
+        more = _pair(output_padding)
+        halo = (edges[1] - left, edges[1] - right + more[1], edges[0] - top, edges[0] - bottom + more[0])
+        mirrored = weights.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flip(-1, -2)
+        result = torch.nn.functional.conv2d(
+            _padded(spread, halo, conv_config),
+            mirrored,
+            _bias(bias_tensor, out_channels),
+            dilation=_pair(dilation),
+            groups=groups,
+        )
+        return _results(call, result, conv_config, prepared_transposed_weights(weights), bias_tensor)
     result = torch.nn.functional.conv_transpose2d(
-        image_of(input_tensor, batch_size, input_height, input_width, in_channels),
+        image,
         weights,
         _bias(bias_tensor, out_channels),
         stride=_pair(stride),
@@ -144,6 +163,25 @@ def conv_transpose2d(
     height, width = result.shape[-2:]
     cut = result[..., top : height - bottom, left : width - right]
     return _results(call, cut, conv_config, prepared_transposed_weights(weights), bias_tensor)
+
+
+def _replicates(config: Any) -> bool:
+    return "replicate" in str(getattr(config, "padding_mode", "")).lower()
+
+
+def _padded(image: torch.Tensor, pads: tuple[int, ...], config: Any) -> torch.Tensor:
+    """Zeros around an image, or its edges continued outwards."""
+    import torch
+
+    return torch.nn.functional.pad(image, pads, mode="replicate" if _replicates(config) else "constant")
+
+
+def _spread(image: torch.Tensor, stride: tuple[int, int]) -> torch.Tensor:
+    """[N, C, H, W] with stride - 1 zeros between neighbours."""
+    rows, columns = ((size - 1) * step + 1 for size, step in zip(image.shape[2:], stride, strict=True))
+    spread = image.new_zeros(*image.shape[:2], rows, columns)
+    spread[..., :: stride[0], :: stride[1]] = image
+    return spread
 
 
 def prepared_weights(weights: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.semantics import semantics
+from pytest_ttbringup.emulation.semantics.indices import require_within
 
 if TYPE_CHECKING:
     import torch
@@ -18,4 +19,5 @@ def embedding(input_tensor: torch.Tensor, weight: torch.Tensor, **_: Any) -> tor
     """
     import torch
 
+    require_within("ttnn.embedding", "a token", input_tensor, weight.shape[-2])
     return torch.nn.functional.embedding(input_tensor.long(), weight.reshape(weight.shape[-2:]))

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to, significant_bits
 from pytest_ttbringup.emulation.semantics import semantics
+from pytest_ttbringup.emulation.semantics.indices import require_within
+from pytest_ttbringup.emulation.semantics.tile_views import regrouped
 
 if TYPE_CHECKING:
     import torch
@@ -30,28 +31,39 @@ def paged_update_cache(
     share_cache: bool | None = None,
     page_table: torch.Tensor | None = None,
     batch_offset: int = 0,
-    **unsupported: Any,
+    block_size: int | None = None,
+    num_kv_heads: int | None = None,
+    cache_position_modulo: int | None = None,
+    **_: Any,
 ) -> None:
-    """Write one row per user and head: input [1, B, K, h] goes to position `update_idxs[user]`; a negative position
-    skips its user.
+    """Write one row per user and head: input [1, B, K, h] goes to position `update_idxs[user]`; -1 skips its user.
+
+    A shared cache [1, K, S, h] takes the rows of all users. `block_size` and `num_kv_heads` see the blocks of a paged
+    cache in another shape, tile by tile; `cache_position_modulo` wraps positions around before they are looked up.
+
+    Raises:
+        EmulationError: a row would go past the cache or through a page-table entry that is no block, such as the -1 of
+            an unused page: `writer_update_cache_interleaved_start_id.cpp` looks for neither and writes anywhere.
     """
     import torch
 
-    _refuse(call, unsupported, ("block_size", "num_kv_heads", "cache_position_modulo", "mesh_coords"))
-    if share_cache:
-        raise EmulationError(f"{call.name}: share_cache=True is not emulated")
     positions = torch.tensor(list(update_idxs)) if update_idxs_tensor is None else update_idxs_tensor.reshape(-1).long()
     users = torch.arange(positions.numel())
-    heads = cache_tensor.shape[1]
+    heads = num_kv_heads or cache_tensor.shape[1]
+    view = _view(cache_tensor, heads, block_size, input_tensor.shape[-1])
     rows = _packed(call, input_tensor[0, batch_offset : batch_offset + len(users), :heads])
-    active = positions >= 0
-    _check_positions(call, positions, _capacity(cache_tensor, page_table))
+    active = (positions != -1) & (positions != _UNSIGNED_SKIP)
     users, positions, rows = users[active], positions[active], rows[active]
+    if cache_position_modulo:
+        positions = positions % cache_position_modulo
+    require_within(call.name, "a position", positions, _capacity(view, page_table))
     if page_table is None:
-        cache_tensor[users, :, positions] = rows
+        view[torch.zeros_like(users) if share_cache else users, :, positions] = rows
     else:
-        block = cache_tensor.shape[2]
-        cache_tensor[page_table.long()[users, positions // block], :, positions % block] = rows
+        blocks = page_table.long()[users, positions // view.shape[2]]
+        require_within(call.name, "an entry of the page table", blocks, view.shape[0])
+        view[blocks, :, positions % view.shape[2]] = rows
+    _keep(view, cache_tensor)
 
 
 @semantics("ttnn.experimental.paged_fused_update_cache", updates=("cache_tensor1", "cache_tensor2"))
@@ -139,20 +151,35 @@ def paged_fill_cache(
     *,
     batch_idx_tensor: torch.Tensor | None = None,
     batch_idx: int = 0,
-    **unsupported: Any,
+    block_size: int | None = None,
+    cache_position_modulo: int | None = None,
+    **_: Any,
 ) -> None:
-    """Write whole sequences through the page table: input [B', K, S', h]; row b belongs to user
-    `batch_idx_tensor[b]`.
+    """Write whole sequences through the page table: input [B', K, S', h]; row b belongs to user `batch_idx_tensor[b]`.
+
+    Pages whose entry is -1 are skipped (`SKIP_PAGE_TABLE_ENTRY` in `writer_fill_cache_interleaved.cpp`). `block_size`
+    and `cache_position_modulo` are those of `paged_update_cache`.
+
+    Raises:
+        EmulationError: there are too few pages, or an entry is another that is no block.
     """
     import torch
 
-    _refuse(call, unsupported, ("block_size", "cache_position_modulo", "mesh_coords"))
     users = [batch_idx] if batch_idx_tensor is None else batch_idx_tensor.reshape(-1).tolist()
-    block = cache_tensor.shape[2]
+    view = _view(cache_tensor, input_tensor.shape[1], block_size, input_tensor.shape[-1])
+    block = view.shape[2]
     rows = round_to(input_tensor, call.argument(0, "cache_tensor").dtype)
     positions = torch.arange(rows.shape[2])
+    if cache_position_modulo:
+        positions = positions % cache_position_modulo
+    require_within(call.name, "a position", positions, _capacity(view, page_table))
+    require_within(call.name, "a user", torch.tensor(users), page_table.shape[0])
     for row, user in zip(rows, users, strict=True):
-        cache_tensor[page_table.long()[user, positions // block], :, positions % block] = row.transpose(0, 1)
+        blocks = page_table.long()[user, positions // block]
+        kept = (blocks != -1) & (blocks != _UNSIGNED_SKIP)
+        require_within(call.name, "an entry of the page table", blocks[kept], view.shape[0])
+        view[blocks[kept], :, positions[kept] % block] = row.transpose(0, 1)[kept]
+    _keep(view, cache_tensor)
 
 
 @semantics("ttnn.plus_one", updates="input_tensor")
@@ -185,16 +212,17 @@ def _capacity(cache: torch.Tensor, page_table: torch.Tensor | None) -> int:
     return cache.shape[2] if page_table is None else int(page_table.shape[-1]) * cache.shape[2]
 
 
-def _check_positions(call: Call, positions: torch.Tensor, capacity: int) -> None:
-    """The device would write past the cache, into whatever lies behind it."""
-    if bool((positions >= capacity).any()):
-        user = int((positions >= capacity).nonzero()[0])
-        raise EmulationError(
-            f"{call.name}: user {user} writes position {int(positions[user])}, but the cache holds {capacity} positions"
-        )
+_UNSIGNED_SKIP = 2**32 - 1
+"""-1 in a uint32 tensor."""
 
 
-def _refuse(call: Call, keywords: dict[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        if keywords.get(name) is not None:
-            raise EmulationError(f"{call.name}: {name}={keywords[name]!r} is not emulated")
+def _view(cache: torch.Tensor, heads: int, block: int | None, size: int) -> torch.Tensor:
+    """The cache itself, or its blocks in the shape [heads, block, size] that an operation asks for."""
+    shape = (heads, block or cache.shape[2], size)
+    return cache if tuple(cache.shape[1:]) == shape else regrouped(cache, *shape)
+
+
+def _keep(view: torch.Tensor, cache: torch.Tensor) -> None:
+    """Let the cache hold what was written into a view of it."""
+    if view is not cache:
+        cache.copy_(regrouped(view, *cache.shape[1:]))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_ttbringup.emulation.calls import Call
 
 
-@semantics("ttnn.experimental.view")
+@semantics("ttnn.experimental.view", "ttnn.reshape")
 def view(call: Call, input_tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     """The same values in another shape."""
     return input_tensor.reshape(tuple(call.output.shape))

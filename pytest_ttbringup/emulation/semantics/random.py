@@ -12,6 +12,7 @@ from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
     import torch
+    import ttnn
 
     from pytest_ttbringup.emulation.calls import Call
 
@@ -31,7 +32,8 @@ def rand(call: Call, *_: Any, low: float = 0.0, high: float = 1.0, seed: int = U
     """Uniform in [low, high)."""
     import torch
 
-    return torch.rand(tuple(call.output.shape), generator=generator(seed)) * (high - low) + low
+    drawn = torch.rand(tuple(call.output.shape), generator=generator(seed)) * (high - low) + low
+    return drawn.clamp(max=_below(high, call.output.dtype))
 
 
 @semantics("ttnn.randn")
@@ -44,6 +46,7 @@ def randn(call: Call, *_: Any, seed: int = UNSEEDED, **__: Any) -> torch.Tensor:
 
 @semantics("ttnn.uniform")
 def uniform(
+    call: Call,
     input: torch.Tensor,  # noqa: A002
     *given: float,
     seed: int = UNSEEDED,
@@ -55,7 +58,18 @@ def uniform(
 
     bounds = [*given, *(keywords.get("from", 0.0), to, seed)[len(given) :]]
     low, high = bounds[:2]
-    return torch.rand(input.shape, generator=generator(int(bounds[2]))) * (high - low) + low
+    drawn = torch.rand(input.shape, generator=generator(int(bounds[2]))) * (high - low) + low
+    return drawn.clamp(max=_below(high, call.argument(0, "input").dtype))
+
+
+def _below(limit: float, dtype: ttnn.DataType) -> float:
+    """The greatest number below `limit` that a dtype holds, so that rounding to it never gives the limit."""
+    import torch
+    import ttnn
+
+    nearest = torch.tensor(limit, dtype=torch.bfloat16 if dtype == ttnn.bfloat16 else torch.float32)
+    inside = nearest if float(nearest) < limit else torch.nextafter(nearest, torch.tensor(-torch.inf).to(nearest))
+    return float(inside)
 
 
 @semantics("ttnn.bernoulli")

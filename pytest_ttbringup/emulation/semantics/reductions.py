@@ -83,7 +83,10 @@ def prefix_scan(a: torch.Tensor, bx: torch.Tensor, h_prev: torch.Tensor, **_: An
 
 @semantics("ttnn.ema")
 def ema(input_tensor: torch.Tensor, alpha: float, **_: Any) -> torch.Tensor:
-    """The moving average y[t] = alpha * y[t - 1] + (1 - alpha) * x[t] along the last dimension, from y[-1] = 0 on."""
+    """The moving average y[t] = alpha * y[t - 1] + (1 - alpha) * x[t] along the last dimension, from y[-1] = 0 on.
+
+    So TT-NN's test_ema.py has it, which runs on silicon; its golden function begins with y[0] = x[0].
+    """
     import torch
 
     averages = torch.empty_like(input_tensor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 from pytest_ttbringup.emulation.semantics.random import generator
 
@@ -16,6 +17,10 @@ _seeds: dict[int | None, int] = {}
 """Seeds that `ttnn.manual_seed` left for the next sampling, by user; None for all users."""
 
 
+_NO_SEED = 2**32 - 1
+"""The seed that leaves a generator as it is (TT-NN's test_manual_seed.py)."""
+
+
 @semantics("ttnn.manual_seed")
 def manual_seed(
     call: Call, seeds: torch.Tensor | int = 0, *, user_ids: torch.Tensor | int | None = None, **_: Any
@@ -25,7 +30,10 @@ def manual_seed(
 
     numbers = seeds.reshape(-1).tolist() if isinstance(seeds, torch.Tensor) else [seeds]
     users = user_ids.reshape(-1).tolist() if isinstance(user_ids, torch.Tensor) else [user_ids]
-    _seeds.update(zip(users, numbers, strict=True))
+    numbers = numbers * len(users) if len(numbers) == 1 else numbers
+    if user_ids is None and numbers != [_NO_SEED]:
+        _seeds.clear()  # all users start anew
+    _seeds.update((user, seed) for user, seed in zip(users, numbers, strict=True) if seed != _NO_SEED)
     return torch.zeros(tuple(call.output.shape))
 
 
@@ -77,3 +85,17 @@ def topk_large_indices(
 ) -> torch.Tensor:
     """Indices of the k largest along the last dimension, of the first `valid_length` if given."""
     return input_tensor[..., :valid_length].topk(k, dim=-1).indices.reshape(tuple(call.output.shape))
+
+
+@semantics("ttnn.where")
+def where(call: Call, predicate: torch.Tensor, true_value: Any, false_value: Any, *_: Any, **keywords: Any) -> Any:
+    """PyTorch's where, with any predicate but zero as true.
+
+    TT-NN's golden function gives the branches the dtype of an unsigned predicate.
+    """
+    import torch
+    import ttnn
+
+    if predicate.dtype in (torch.uint8, torch.uint16, torch.uint32):
+        predicate = (predicate.long() != 0).float()
+    return golden_values(ttnn.where, call, predicate, true_value, false_value, **keywords)

@@ -21,6 +21,12 @@ def tensor(device: ttnn.MeshDevice, tiles: int = 1, config: Any = None) -> ttnn.
     return ttnn.to_device(host, device, memory_config=config or ttnn.DRAM_MEMORY_CONFIG)
 
 
+def sweep(device: ttnn.MeshDevice) -> None:
+    """Forget what tensors of other tests held that died without a word."""
+    gc.collect()
+    _MEMORY._sweep(device.id(), ttnn._ttnn.reports.get_buffers([device]))
+
+
 def measured(device: ttnn.MeshDevice) -> dict[str, int]:
     return {peak.kind: peak.peak for peak in _MEMORY.meter.stop(device)}
 
@@ -66,6 +72,33 @@ def test_out_of_memory_is_ttnns_own(mesh_device: ttnn.MeshDevice) -> None:
     with pytest.raises(RuntimeError, match=r"Out of Memory: Not enough space to allocate 134217728 B L1 buffer"):
         tensor(mesh_device, 1 << 16, ttnn.L1_MEMORY_CONFIG)
     ttnn.to_torch(tensor(mesh_device, 1))
+
+
+def test_a_clash_in_l1_is_ttnns_own(mesh_device: ttnn.MeshDevice) -> None:
+    x = ttnn.from_torch(torch.ones(2048, 2048), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
+    view = ttnn.get_memory_view(mesh_device, ttnn.BufferType.L1)
+    filling = tensor(mesh_device, 64 * (view.total_bytes_free_per_bank // TILE_BYTES - 8), ttnn.L1_MEMORY_CONFIG)
+    with pytest.raises(RuntimeError, match=r"Statically allocated \w+ buffers in program \d+ clash with L1 buffers"):
+        ttnn.softmax(x, dim=-1)
+    ttnn.deallocate(filling)
+    assert float(ttnn.to_torch(ttnn.softmax(x, dim=-1)).max()) == 2**-11
+
+
+@pytest.mark.parametrize("dtype", [ttnn.bfloat16, ttnn.bfloat8_b, ttnn.float32, ttnn.uint16])
+def test_host_memory_is_the_fp32_size_of_the_live_tensors(mesh_device: ttnn.MeshDevice, dtype: Any) -> None:
+    sweep(mesh_device)
+    before = _MEMORY.bytes_held()
+    shapes = [(1, 1, 32, 64), (3, 33, 65), (1, 1, 1, 4096), (2, 128, 128)]
+    live = [
+        ttnn.from_torch(torch.ones(shape), dtype=dtype, layout=ttnn.TILE_LAYOUT, device=mesh_device) for shape in shapes
+    ]
+    size = sum(4 * torch.Size(shape).numel() for shape in shapes)
+    assert size / 4 < _MEMORY.bytes_held() - before <= 1.1 * size
+    doubled = [ttnn.add(it, it) for it in live if dtype != ttnn.uint16]
+    assert _MEMORY.bytes_held() - before <= 1.1 * size * (1 + bool(doubled))
+    for it in live + doubled:
+        ttnn.deallocate(it)
+    assert _MEMORY.bytes_held() == before
 
 
 def test_host_memory_stays_near_the_live_tensors(mesh_device: ttnn.MeshDevice) -> None:

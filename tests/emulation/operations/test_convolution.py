@@ -233,3 +233,40 @@ def test_grid_sample(device: ttnn.MeshDevice) -> None:
     )
     expected = F.grid_sample(x.double(), grid.double(), align_corners=False).permute(0, 2, 3, 1)
     check_with_control(out, expected, atol=1e-2)
+
+
+@settings(max_examples=4)
+@given(groups=st.sampled_from([1, 2]), mode=st.sampled_from(["zeros", "replicate"]), pad=st.integers(0, 1), seed=seeds)
+def test_conv3d(device: ttnn.MeshDevice, groups: int, mode: str, pad: int, seed: int) -> None:
+    volume = values(Setting((1, 4, 6, 5, 32), "row major", ttnn.bfloat16, seed), -1, 1)
+    weights = values(Setting((32, 32 // groups, 3, 3, 3), "row major", ttnn.bfloat16, seed + 1), -0.1, 0.1)
+    prepared = ttnn.experimental.prepare_conv3d_weights(
+        weight_tensor=ttnn.from_torch(weights, dtype=ttnn.bfloat16), groups=groups, C_in_block=32, device=device
+    )
+    out = ttnn.experimental.conv3d(
+        input_tensor=ttnn.from_torch(volume, dtype=ttnn.bfloat16, device=device),
+        weight_tensor=prepared,
+        device=device,
+        config=ttnn.Conv3dConfig(
+            weights_dtype=ttnn.bfloat16,
+            output_layout=ttnn.ROW_MAJOR_LAYOUT,
+            T_out_block=1,
+            W_out_block=1,
+            H_out_block=1,
+            C_out_block=32,
+            C_in_block=32,
+            compute_with_storage_grid_size=(1, 1),
+        ),
+        dtype=ttnn.bfloat16,
+        output_channels=32,
+        kernel_size=(3, 3, 3),
+        stride=(1, 1, 1),
+        padding=(pad, pad, pad),
+        padding_mode=mode,
+        groups=groups,
+    )
+    padded = torch.nn.functional.pad(
+        volume.double().permute(0, 4, 1, 2, 3), [pad] * 6, mode="constant" if mode == "zeros" else mode
+    )
+    expected = torch.nn.functional.conv3d(padded, weights.double(), groups=groups).permute(0, 2, 3, 4, 1)
+    check_with_control(out, expected, rtol=2e-2, atol=2e-2)

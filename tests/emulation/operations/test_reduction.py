@@ -104,16 +104,6 @@ def test_fast_reduce_nc(device: ttnn.MeshDevice, seed: int, dims: tuple[int, ...
     check_with_control(out, x.double().sum(dims, keepdim=True), atol=1e-2)
 
 
-def test_ema(device: ttnn.MeshDevice) -> None:
-    x = values(Setting((1, 1, 32, 64), "tile", ttnn.bfloat16, 3), -3, 3)
-    state = x[..., 0].double()
-    expected = [state]
-    for column in range(1, 64):
-        state = 0.75 * state + 0.25 * x[..., column].double()
-        expected.append(state)
-    check_with_control(ttnn.ema(on_tiles(x, device), 0.75), torch.stack(expected, -1), atol=1e-2)
-
-
 def sampled(
     device: ttnn.MeshDevice, logits: torch.Tensor, k: int, p: float, temperature: float, seed: int
 ) -> torch.Tensor:

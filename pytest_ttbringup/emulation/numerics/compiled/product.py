@@ -24,13 +24,15 @@ last one, too (with a bias, which is added to what L1 holds). `bmm_large_block_z
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def load(panels: Array, weights: Array) -> None:
-    """Weights [16, at most WIDTH] into three panels: what even phases multiply of them, what odd phases do, and the
-    powers of two of their exponents.
+def load(panels: Array, weights: Array, row: int, column: int, width: int) -> None:
+    """Sixteen rows of at most WIDTH weights into three panels: what even phases multiply of them, what odd phases do,
+    and the powers of two of their exponents.
+
+    It takes the place in all of [K, N] and no slice, of which numba would not know that columns lie side by side.
     """
     for r in range(16):
-        for c in range(weights.shape[1]):
-            bits = as_int(weights[r, c])
+        for c in range(width):
+            bits = as_int(weights[row + r, column + c])
             high = as_float(bits & int32(-0x80000))
             panels[0, r * WIDTH + c] = high
             panels[1, r * WIDTH + c] = as_float(bits & int32(-0x4000)) - high
@@ -49,6 +51,20 @@ def multiply_panel(activations: Array, powers: Array, panels: Array, phase: int,
             exact_bf16(activations[i], powers[i], weights, weight_powers, below, tile[i])
         else:
             exact_fp32(activations[i], powers[i], weights, weight_powers, below, tile[i])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def multiply_tile(
+    high: Array, low: Array, powers: Array, panels: Array, first: int, last: int, phases: int, step: int, tile: Array
+) -> None:
+    """Add columns `first` … `last` of the activations (16 or 32) times panels: all in one phase, then all in the next
+    (LLK `matmul_block`).
+    """
+    for phase in range(phases):
+        activations = low if phase & 2 else high
+        for half in range((last - first) // 16):
+            part = slice(first + 16 * half, first + 16 * half + 16)
+            multiply_panel(activations[:, part], powers[:, part], panels[half], phase, step, tile)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -81,9 +97,6 @@ def multiply(
 ) -> None:
     """Add activations times weights to the columns `start` … `stop` of `out` [M, N]; the other columns are untouched.
 
-    Within a block the unit goes through 32 of K at a time: all of it in one phase, then all of it in the next (LLK
-    `matmul_block` of a tile).
-
     Args:
         high: [M, K], what phases 0 and 1 multiply of the activations; for exact steps see `exact_bf16`.
         low: [M, K], what phases 2 and 3 do.
@@ -98,7 +111,7 @@ def multiply(
         stop: a column.
     """
     rows, inner = high.shape
-    panels = np.zeros((3, 16 * WIDTH), np.float32)
+    panels = np.zeros((2, 3, 16 * WIDTH), np.float32)
     tile, partial = np.zeros((rows, WIDTH), np.float32), np.zeros((rows, WIDTH), np.float32)
     for j in range(start, stop, WIDTH):
         width = min(WIDTH, stop - j)
@@ -110,14 +123,21 @@ def multiply(
                     tile[:] = partial
                 else:
                     tile[:] = np.float32(0)
-            for k32 in range(first, last, 32):
-                for phase in range(phases):
-                    activations = low if phase & 2 else high
-                    for k in range(k32, min(last, k32 + 32), 16):
-                        load(panels, weights[k : k + 16, j : j + width])
-                        multiply_panel(activations[:, k : k + 16], powers[:, k : k + 16], panels, phase, step, tile)
+            for k in range(first, last, 32):
+                end = min(last, k + 32)
+                for half in range((end - k) // 16):
+                    load(panels[half], weights, k + 16 * half, j, width)
+                multiply_tile(high, low, powers, panels, k, end, phases, step, tile)
             if meeting == IN_L1_TO_THE_END or (meeting == IN_L1 and last < inner):
                 add_in_l1(partial, tile, first == 0, step == EXACT_FP32)
         if meeting == IN_L1_TO_THE_END:
             tile[:] = partial
         out[:, j : j + width] = tile[:, :width]
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def multiply_many(high: Array, low: Array, powers: Array, weights: Array, out: Array, phases: int, step: int) -> None:
+    """`multiply` without blocks for each of G: activations [G, M, K], weights [G, K, N], destinations [G, M, N]."""
+    inner, columns = weights.shape[1], weights.shape[2]
+    for g in range(out.shape[0]):
+        multiply(high[g], low[g], powers[g], weights[g], out[g], phases, step, inner, IN_DESTINATION, 0, columns)

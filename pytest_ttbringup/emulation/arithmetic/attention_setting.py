@@ -1,0 +1,78 @@
+"""What decides how attention is computed, besides its operands' values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_ttbringup.emulation.numerics.attention import Flash
+from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
+
+DEFAULT = KernelConfig(phases=2, fp32=False, approximate=True)
+"""Attention without a compute kernel config, as in TT-NN's transformer/sdpa/sdpa.cpp; for decode that is assumed."""
+
+TILE = 32
+
+_MOST = {False: 8, True: 4}
+"""Tiles of keys that a decode kernel takes at most at a time: those that BF16 or FP32 destinations hold at once."""
+
+
+@dataclass(frozen=True)
+class AttentionSetting:
+    """The options of one call.
+
+    Attributes:
+        config: of the compute kernel.
+        scale: of the scores.
+        chunk: keys at a time.
+        coarse_exp: whether exp is approximated.
+        decode: whether the kernel is the one of decode steps.
+    """
+
+    config: KernelConfig
+    scale: float
+    chunk: int
+    coarse_exp: bool
+    decode: bool
+
+    @classmethod
+    def for_prefill(cls, scale: float, program_config: Any, compute_kernel_config: Any) -> AttentionSetting:
+        """Chunks of one tile of keys and an approximated exp, unless the program config says otherwise."""
+        chunk = int(getattr(program_config, "k_chunk_size", TILE) or TILE)
+        return cls(given_or(compute_kernel_config, DEFAULT), scale, chunk, _coarse(program_config), decode=False)
+
+    @classmethod
+    def for_decode(
+        cls, scale: float, keys: int, program_config: Any, compute_kernel_config: Any, *, half_tiles: bool
+    ) -> AttentionSetting:
+        """All keys at once up to what destinations hold, unless the program config has chunks of its own.
+
+        Args:
+            scale: of the scores.
+            keys: that the longest user looks at.
+            program_config: the caller's, if any.
+            compute_kernel_config: the caller's, if any.
+            half_tiles: whether queries fill half a tile, for which the kernel always approximates exp.
+        """
+        config = given_or(compute_kernel_config, DEFAULT)
+        tiles = min(_MOST[config.fp32], 1 << (-(-keys // TILE) - 1).bit_length())
+        chunk = int(getattr(program_config, "k_chunk_size", 0) or tiles * TILE)
+        return cls(config, scale, chunk, half_tiles or _coarse(program_config), decode=True)
+
+    def flash(self, *, exact: bool) -> Flash:
+        """How the kernel goes about it; matrix products bit by bit if `exact`."""
+        return Flash(
+            self.config,
+            self.scale,
+            self.chunk,
+            coarse_exp=self.coarse_exp,
+            fp32_between=self.config.fp32 and not self.decode,
+            sums_by_tile=not self.decode,
+            exact=exact,
+        )
+
+
+def _coarse(program_config: Any) -> bool:
+    """`exp_approx_mode`, which is on where nobody says."""
+    asked = getattr(program_config, "exp_approx_mode", None)
+    return True if asked is None else bool(asked)

@@ -1,0 +1,167 @@
+"""Scaled dot-product attention in the order of TT-NN's flash attention kernels.
+
+Sources: the wheel's `sdpa_flash_decode.cpp`, `sdpa.cpp` and `compute_common.hpp`. Between steps the running maximum,
+sum and output lie in BF16; with FP32 destinations the prefill kernel keeps scores and sums in FP32. The decode kernel
+spreads chunks over cores and merges what they found as a tree; here they follow one another.
+
+Shape legend: G groups (users or heads at once), M queries of a group, S keys, h head size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_ttbringup.emulation.numerics import vector_unit
+from pytest_ttbringup.emulation.numerics.adding import add
+from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
+from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32
+from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate_many
+from pytest_ttbringup.emulation.numerics.multiplying import multiply
+from pytest_ttbringup.emulation.numerics.packing import to_bfloat16
+from pytest_ttbringup.emulation.numerics.reducing import row_sums
+
+if TYPE_CHECKING:
+    import torch
+
+
+State = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]
+
+
+_NOTHING_SEEN = -1e30
+"""Stands for the greatest of no scores: whatever is seen later counts for all, and -inf minus it is no NaN."""
+
+
+class Flash(NamedTuple):
+    """How an attention kernel goes about its work."""
+
+    config: KernelConfig
+    scale: float
+    chunk: int
+    """Keys at a time."""
+    coarse_exp: bool
+    """Whether exp(scores) is a linear function of the bits (`exp_approx_mode`)."""
+    fp32_between: bool
+    """Whether scores and sums lie in FP32 between steps."""
+    sums_by_tile: bool
+    """Whether the packer sums up a chunk's tiles (prefill), else the matrix unit its rows (decode)."""
+    exact: bool
+    """Whether matrix products are computed bit by bit."""
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, flash: Flash) -> torch.Tensor:
+    """softmax(q k^T * scale) v of q [G, M, h], k and v [G, S, h] -> [G, M, h], packed to BF16.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        hidden: [G or 1, M, S], true where a query does not look. A query that looks nowhere gets NaN.
+        flash: how.
+    """
+    import torch
+
+    peak = total = output = torch.empty(0)
+    for start in range(0, k.shape[1], flash.chunk):
+        part = slice(start, start + flash.chunk)
+        unseen = hidden[..., part]
+        looks = ~unseen.all(dim=-1, keepdim=True)
+        if start == 0:
+            peak, total, output = _chunk(q, k[:, part], v[:, part], unseen, flash)
+            continue
+        # of queries that see nothing of a chunk, the kernel leaves it out; later queries see more
+        first = int(looks.any(dim=0).flatten().to(torch.uint8).argmax())
+        rows = slice(first, None)
+        before = peak[:, rows], total[:, rows], output[:, rows]
+        after = _chunk(q[:, rows], k[:, part], v[:, part], unseen[:, rows], flash, before)
+        kept = (torch.where(looks[:, rows], *it) for it in zip(after, before, strict=True))
+        peak, total, output = (
+            torch.cat([old[:, :first], new], dim=1) for old, new in zip((peak, total, output), kept, strict=True)
+        )
+    if flash.sums_by_tile:
+        total = row_sums(total, flash.config)
+        total = total if flash.fp32_between else to_bfloat16(total)
+    inverse = to_tf32(total).reciprocal()
+    if not flash.fp32_between:
+        inverse = to_bfloat16(inverse) if flash.config.fp32 else _bf16(inverse)
+    result = to_bfloat16(multiply(output, inverse, phases=flash.config.phases, fp32=flash.config.fp32))
+    return result.masked_fill(hidden.all(dim=-1, keepdim=True), torch.nan)
+
+
+def _chunk(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, flash: Flash, before: State | None = None
+) -> State:
+    """The state after a chunk of keys: the greatest score so far, the sums (in prefill one for each column of a tile),
+    and the output so far.
+    """
+    phases, fp32 = flash.config.phases, flash.config.fp32
+    scores, peak = _scores(q, k, hidden, before[0] if before else None, flash)
+    powers = _powers(add(scores, -peak, fp32=fp32), flash).masked_fill(hidden, 0.0)
+    total = _sums(powers, flash)
+    output = to_bfloat16(_product(powers if flash.fp32_between else to_bfloat16(powers), v, flash))
+    if before is None:
+        return peak, total, output
+    last_peak, last_total, last_output = before
+    factor = to_bfloat16(_correction(add(last_peak, -peak, fp32=fp32), flash))
+    last_total = multiply(last_total, factor, phases=phases, fp32=fp32)
+    # the matrix unit's sum; for BF16 the simulator's bits have ties to even
+    total = add(total, last_total, fp32=True) if flash.fp32_between else _added(total, last_total, flash)
+    # the packer adds in L1, with ties to even
+    return peak, total, _bf16(output + to_bfloat16(multiply(last_output, factor, phases=phases, fp32=fp32)))
+
+
+def _scores(
+    q: torch.Tensor, k: torch.Tensor, hidden: torch.Tensor, last_peak: torch.Tensor | None, flash: Flash
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of a chunk, and the greatest so far, which the unit that finds it cuts to BF16 (ttsim, `GMPOOL`)."""
+    import torch
+
+    scores = _product(q, k.transpose(1, 2), flash)
+    scores = (scores if flash.fp32_between else to_bfloat16(scores)).masked_fill(hidden, float("-inf"))
+    peak = leading_bits(scores.amax(dim=-1, keepdim=True).clamp(min=_NOTHING_SEEN), 8)
+    return scores, peak if last_peak is None else torch.maximum(peak, last_peak)
+
+
+def _powers(x: torch.Tensor, flash: Flash) -> torch.Tensor:
+    """exp(x * scale) of negative x as a destination holds it."""
+    import torch
+
+    if flash.coarse_exp:
+        return vector_unit.coarse_exp(x, flash.scale, fp32=flash.config.fp32)
+    if flash.config.fp32:
+        return torch.exp(x * flash.scale)
+    return vector_unit.exp(leading_bits(x * flash.scale, 8))
+
+
+def _correction(x: torch.Tensor, flash: Flash) -> torch.Tensor:
+    """exp(x * scale) of a difference of maxima, for which kernels take the accurate function in either mode."""
+    import torch
+
+    scaled = x * leading_bits(torch.tensor(flash.scale), 8)
+    return torch.exp(scaled) if flash.config.fp32 else vector_unit.exp_fused(scaled)
+
+
+def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
+    """Sums of rows: in decode by the matrix unit, [G, M, 1]; in prefill the packer adds tiles, [G, M, 32] for now."""
+    import torch
+
+    if not flash.sums_by_tile:
+        return to_bfloat16(row_sums(to_bfloat16(powers), flash.config))
+    tiles = torch.nn.functional.pad(powers, (0, -powers.shape[-1] % 32)).unflatten(-1, (-1, 32)).unbind(dim=-2)
+    total = tiles[0] if flash.fp32_between else to_bfloat16(tiles[0])
+    for tile in tiles[1:]:
+        total = _added(total, tile, flash)
+    return total
+
+
+def _added(total: torch.Tensor, more: torch.Tensor, flash: Flash) -> torch.Tensor:
+    return total + more if flash.fp32_between else _bf16(total + to_bfloat16(more))
+
+
+def _product(a: torch.Tensor, b: torch.Tensor, flash: Flash) -> torch.Tensor:
+    return accumulate_many(a, b, phases=flash.config.phases, fp32=flash.config.fp32, exact=flash.exact)
+
+
+def _bf16(x: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return x.to(torch.bfloat16).float()
