@@ -177,8 +177,13 @@ def test_prefill_attention_in_chunks(
     compare_cache(compare, "prefill_attention chunks", expected[1:], before, caches["chunks"])
     compare(whole, out, name="prefill_attention chunks against whole", axes=("position", "dim"))
     for part, one, other in zip(("key", "value"), *(map(read_history, caches.values())), strict=True):
-        same = torch.equal(one[USER, :, :tokens], other[USER, :, :tokens])
-        compare.check(f"every {part} is the same in chunks and at once", same)
+        # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
+        compare(
+            one[USER, :, :tokens],
+            other[USER, :, :tokens],
+            name=f"prefill_attention {part} in chunks against whole",
+            axes=("head", "position", "dim"),
+        )
 
 
 @pytest.mark.parametrize("cache", ["contiguous", "paged"])
@@ -358,4 +363,5 @@ def test_prefill_stack(
     logits = ttnn.to_torch(causal_lm.all_logits(hidden))[0, 0, :tokens]
     compare(expected.logits, logits, name="prefill_stack logits", axes=("position", "token"), pcc_threshold=STACK_PCC)
     last = ttnn.to_torch(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
-    compare.check("the last token's logits are the last of all logits", torch.equal(last, logits[-1]))
+    # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
+    compare(logits[-1], last, name="prefill_stack: the last token's logits against the last of all", axes=("token",))
