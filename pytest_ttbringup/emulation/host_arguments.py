@@ -20,14 +20,21 @@ def with_host_values(
     """The arguments of a call, with lists of numbers in place of such tensors."""
     if name != "ttnn.slice":
         return arguments, keywords
+    given = dict(zip(_SLICE, arguments, strict=False)) | keywords
+    bounds = [given.get("starts"), given.get("ends")]
+    if not all(_is_device_tensor(it) for it in bounds):  # TT-NN takes both as tensors or neither
+        return arguments, keywords
+    numbers = [read(it).reshape(-1).tolist() for it in bounds]
+    steps = [given["slice_step"]] if given.get("slice_step") is not None else []
+    rest = {key: it for key, it in keywords.items() if key not in (*_SLICE, "slice_dim", "num_devices")}
+    return (given["input_tensor"], *numbers, *steps), rest
+
+
+_SLICE = ("input_tensor", "starts", "ends", "slice_step")
+"""Names of `ttnn.slice`'s arguments by position, where it takes bounds as tensors."""
+
+
+def _is_device_tensor(value: Any) -> bool:
     import ttnn
 
-    names = ("slice_start", "slice_end", "slice_step")  # where ttnn.slice has them by position: after its input
-    given = dict(zip(("input_tensor", *names), arguments, strict=False)) | keywords
-    bounds = [it for it in (*arguments[1:3], *keywords.values()) if isinstance(it, ttnn.Tensor) and is_on_device(it)]
-    if not bounds or len(arguments) < 3:
-        return arguments, keywords
-    start, end = (read(it).reshape(-1).tolist() if isinstance(it, ttnn.Tensor) else it for it in arguments[1:3])
-    steps = given.get("slice_step")
-    rest = {key: it for key, it in keywords.items() if key not in ("slice_dim", "num_devices", "slice_step")}
-    return (arguments[0], start, end, *([] if steps is None else [steps])), rest
+    return isinstance(value, ttnn.Tensor) and is_on_device(value)

@@ -104,8 +104,11 @@ def test_padding_of_tiles(device: ttnn.MeshDevice) -> None:
 
 def test_a_slice_bounded_by_tensors(device: ttnn.MeshDevice) -> None:
     x = numbers(1, 32, 64)
-    bounds = (ttnn.from_torch(torch.tensor(it), dtype=ttnn.int32, device=device) for it in ([0, 8], [16, 32]))
-    check_with_control(ttnn.slice(in_rows(x, device), *bounds, [2, 1]), x[0:16:2, 8:32], rtol=0.0, atol=0.0)
+    starts, ends = (ttnn.from_torch(torch.tensor(it), dtype=ttnn.int32, device=device) for it in ([0, 8], [16, 32]))
+    by_position = ttnn.slice(in_rows(x, device), starts, ends, [2, 1])
+    by_name = ttnn.slice(in_rows(x, device), starts=starts, ends=ends, slice_step=[2, 1])
+    for out in (by_position, by_name):
+        check_with_control(out, x[0:16:2, 8:32], rtol=0.0, atol=0.0)
 
 
 @settings(max_examples=3)
