@@ -131,6 +131,7 @@ class Commands:
         """Forget what belongs to a mesh device that is closed."""
         device = mesh.id()
         self._memory.close(device)
+        self._one_queue.discard(device)
         self.queues.close(device)
         self.traces.close(device)
         self.sub_devices.close(device)

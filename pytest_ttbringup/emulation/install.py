@@ -13,10 +13,10 @@ from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
 from pytest_ttbringup.emulation.preparation import preparations
-from pytest_ttbringup.emulation.replacing import replace, replace_everywhere
 from pytest_ttbringup.emulation.tensor_type import tensor_type
 from pytest_ttbringup.emulation.transfers import Transfers
 from pytest_ttbringup.emulation.values import DeviceMemory
+from pytest_ttbringup.replacing import replace, replace_everywhere
 
 _MEMORY = DeviceMemory()
 _COMMANDS = Commands(_MEMORY)

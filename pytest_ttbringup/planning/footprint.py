@@ -15,8 +15,8 @@ TRACE_REGION = 30_000_000
 """Bytes kept free of tensors for metal traces: `trace_region_size` of the demos of TT-NN's own LLM code
 (models/tt_transformers)."""
 
-PREFILL_CHUNK = 2048
-"""Rows that one prefill call computes at once; longer prompts are read in chunks."""
+PREFILL_CHUNK = 1024
+"""Rows that one prefill computes at once, as the ladder's generator by default; longer prompts are read in chunks."""
 
 TILE = 32
 

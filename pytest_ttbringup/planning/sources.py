@@ -29,8 +29,6 @@ def config_of(model: str) -> tuple[str, Any]:
     path = Path(model).expanduser()
     if path.is_file() and path.suffix == ".json":
         return path.resolve().parent.name, _from_json(sources.read_json(path), path)
-    if path.is_dir() and (path / sources.CONFIG).is_file():
-        return path.resolve().name, _from_json(sources.read_json(path / sources.CONFIG), path / sources.CONFIG)
     if name not in catalog.names() and "/" not in model and path.suffix != ".gguf" and not path.exists():
         known = [*KNOWN_CONFIGS, *catalog.names()]
         near = difflib.get_close_matches(name, known, n=1)

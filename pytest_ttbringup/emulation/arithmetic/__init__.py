@@ -98,40 +98,47 @@ class Arithmetic(Protocol):
         """What an output of `dtype` of the operation of this full name holds, given its values."""
 
 
-_chosen: list[Arithmetic] = []
+_made: dict[str, Arithmetic] = {}
+_current: list[Arithmetic] = []
 
 
 def arithmetic() -> Arithmetic:
     """The arithmetic of this process."""
-    if not _chosen:
+    if not _current:
         choose("exact")
-    return _chosen[0]
+    return _current[0]
 
 
 def restore(before: Arithmetic) -> None:
     """Compute again with what `arithmetic` gave before."""
-    _chosen[:] = [before]
+    _current[:] = [before]
 
 
 def choose(name: str, cache_dir: Path | None = None) -> None:
-    """Compute with the arithmetic of this name from now on.
+    """Compute with the arithmetic of this name from now on; made once, so that choosing it again costs nothing.
 
     Args:
         name: one of `targets.emulated.NUMERICS`.
         cache_dir: where compiled loops are kept, unless NUMBA_CACHE_DIR says; None for beside their source, or where
             numba finds a place if that can't be written.
     """
-    from pytest_ttbringup.emulation.arithmetic.device import Device
+    if name not in _made:
+        _made[name] = _exact() if name == "exact" else _device(cache_dir, bit_by_bit=name == "bitexact")
+    _current[:] = [_made[name]]
+
+
+def _exact() -> Arithmetic:
     from pytest_ttbringup.emulation.arithmetic.exact import Exact
 
-    makers: dict[str, Callable[[], Arithmetic]] = {
-        "device": Device,
-        "exact": Exact,
-        "bitexact": lambda: Device(bit_by_bit=True),
-    }
-    _chosen[:] = [makers[name]()]
+    return Exact()
+
+
+def _device(cache_dir: Path | None, *, bit_by_bit: bool) -> Arithmetic:
+    from pytest_ttbringup.emulation.arithmetic.device import Device
+
     if cache_dir is not None:
         os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba" / _version()))  # read at numba's import
+    return Device(bit_by_bit=bit_by_bit)
 
 
 def _version() -> str:
