@@ -72,10 +72,9 @@ def plan(size: ModelSize, work: Workload, system: System, machines: int = 1) -> 
     """
     capacity = system.dram_gib_per_chip * GIB
     degrees = [degree for degree in (1, 2, 4, 8, 16, 32) if degree <= min(system.chips, size.heads)]
-    for degree in degrees:
-        needed = footprint(size, work, degree)
-        if needed.total <= capacity:
-            break
+    footprints = {degree: footprint(size, work, degree) for degree in degrees}
+    degree = next((it for it in degrees if footprints[it].total <= capacity), degrees[-1])
+    needed = footprints[degree]
     left = capacity - needed.total
     fits = left >= 0
     return Plan(
