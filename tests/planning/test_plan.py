@@ -50,6 +50,45 @@ def test_kv_cache_by_hand() -> None:
     assert size("falcon-40b").cache_values_per_token == 2 * 60 * 8 * 64
 
 
+def test_the_widest_projection_whatever_the_configuration_calls_it() -> None:
+    assert size("llama-3.1-8b").widest == 14336
+    assert size("falcon-40b").widest == 4 * 8192  # of dense_h_to_4h
+
+
+BY_HAND = ModelSize(
+    "by hand",
+    parameters=0,
+    matrices=901,
+    tables=101,
+    vectors=7,
+    layers=5,
+    heads=6,
+    kv_heads=3,
+    head_dim=64,
+    hidden=384,
+    widest=1001,
+    max_context=4096,
+)
+
+
+def test_a_footprint_by_hand() -> None:
+    found = footprint(BY_HAND, Workload("bfloat4_b", "bfloat16", batch=8, context=33), 2)
+    assert found.weights == round(451 * 0.5625 + 51 * 2 + 7 * 2)
+    assert found.cache == 8 * 64 * (2 * 5 * 2 * 64) * 2  # 33 positions take two tiles, 3 KV heads two on each chip
+    assert found.activations == 33 * (4 * 384 + 2 * 501) * 2
+    assert found.total == found.weights + found.cache + found.activations + 30_000_000
+    assert footprint(BY_HAND, Workload(batch=1, context=4096), 1).activations == 1024 * (4 * 384 + 2 * 1001) * 2
+
+
+def test_what_is_left_is_given_in_tokens() -> None:
+    found = plan(BY_HAND, Workload(batch=8, context=64), system_of("n150"))
+    assert found.left == 12 * GIB - found.needed.total
+    assert found.more_tokens == int(found.left / (2 * 5 * 3 * 64 * 1.0625))
+    full = plan(replace(BY_HAND, matrices=13 * 10**9), Workload(batch=8, context=64), system_of("n150"))
+    assert not full.fits
+    assert (full.copies, full.more_tokens) == (0, 0)
+
+
 class TestTheMethodsExamples:
     def test_an_n150_holds_about_12_billion_parameters(self) -> None:
         work = Workload(batch=1, context=32)
@@ -203,7 +242,3 @@ def test_a_file_and_a_folder_are_the_same(tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "qwen2", "num_hidden_layers": 2, "vocab_size": 1000}')
     assert size(str(folder)) == size(str(folder / "config.json"))
     assert size(str(folder)).name == "model"
-
-
-def test_capacity_is_in_gib() -> None:
-    assert plan(size("tiny-llama"), Workload(batch=1, context=32), system_of("n150")).left < 12 * GIB

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pytest_ttbringup.errors import BringupError
-from pytest_ttbringup.reference import catalog
+from pytest_ttbringup.reference import catalog, loading
 from pytest_ttbringup.reference.loading import load_model
 from pytest_ttbringup.reference.model import BringupModel
 
@@ -169,6 +170,26 @@ def test_two_at_once_convert_once(write_gguf: Callable[..., Path], tmp_path: Pat
         loads = [pool.submit(load_model, path, cache_dir=tmp_path / "cache", progress=lines.append) for _ in range(2)]
         assert same_weights(*(load.result() for load in loads))
     assert [line.split()[0] for line in lines] == ["converting"]
+
+
+def test_models_load_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once would leave transformers' classes patched."""
+    inside: list[int] = []
+    at_once: list[int] = []
+
+    def slow(entry: object, seed: int) -> object:
+        inside.append(seed)
+        at_once.append(len(inside))
+        time.sleep(0.05)
+        loaded = draw(entry, seed)
+        inside.remove(seed)
+        return loaded
+
+    draw = loading._random
+    monkeypatch.setattr(loading, "_random", slow)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda seed: load_model("tiny-llama", seed=seed), range(3)))
+    assert at_once == [1, 1, 1]
 
 
 def test_a_cache_that_can_not_be_written(write_gguf: Callable[..., Path], tmp_path: Path) -> None:
