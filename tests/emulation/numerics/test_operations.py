@@ -78,6 +78,21 @@ def test_sums(compute: Compute, place, case: str, numerics: str) -> None:
     assert differing(getattr(ttnn, name)(operand, dim=int(dim.removeprefix("dim")), keepdim=True), case) == 0
 
 
+@pytest.mark.parametrize("numerics", ["bitexact", "device"])
+@pytest.mark.parametrize("length", [1, 15, 33, 40, 64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int32])
+def test_sums_of_any_length(
+    compute: Compute, mesh_device: ttnn.MeshDevice, numerics: str, length: int, dtype: torch.dtype
+) -> None:
+    """Small integers, of which every format holds the sums."""
+    compute(numerics)
+    values = torch.randint(-2, 3, (2, length, length), generator=torch.Generator().manual_seed(length))
+    x = ttnn.from_torch(values.to(dtype), layout=ttnn.TILE_LAYOUT, device=mesh_device)
+    for dim in (-1, -2):
+        found = ttnn.to_torch(ttnn.sum(x, dim=dim, keepdim=True))
+        assert torch.equal(found.long(), values.sum(dim, keepdim=True)), dim
+
+
 def test_exact_is_another_arithmetic(compute: Compute, place) -> None:
     compute("exact")
     assert differing(ttnn.exp(place("in.ea", "bf16")), "unary.exp.bf16") > 20
