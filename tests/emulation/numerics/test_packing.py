@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from pytest_ttbringup.emulation.numerics.adding import add
@@ -50,3 +51,9 @@ def test_addition_keeps_eleven_bits_of_the_smaller_operand() -> None:
     assert added(2.0**-11, -1.0, fp32=True) == -1 + 2.0**-10
     assert added(1.0, 2.0**-8, fp32=False) == 1 + 2.0**-7
     assert added(1.0, 2.0**-9 + 2.0**-10, fp32=False) == 1.0
+
+
+@pytest.mark.parametrize("power", [113, 114, 115, 116, 126])
+def test_addition_of_great_numbers(power: int) -> None:
+    great = torch.tensor([1.5 * 2.0**power, -1.5 * 2.0**power])
+    assert torch.equal(add(great, torch.ones(2), fp32=True), great)
