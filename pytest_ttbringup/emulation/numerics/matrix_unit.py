@@ -112,7 +112,7 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     """Activations [..., M, K] times weights [..., K, N] of so many phases with FP32 destinations, as ordinary products.
 
     A destination of 24 bits keeps what the phases add, so their sum is the product of what they multiply. The alignment
-    of each product to its group (see `compiled.steps.exact_fp32`) is left out: it is noise below BF16's last bit.
+    of each product to its group (see `compiled.steps.exact`) is left out: it is noise below BF16's last bit.
     """
     if phases == 4:
         return activations @ weights
