@@ -69,9 +69,14 @@ class Arithmetic(Protocol):
         """The sum or mean along one of the last two dimensions, which stays with size 1."""
 
     def binary(
-        self, name: str, a: torch.Tensor, b: torch.Tensor, formats: tuple[ttnn.DataType, ttnn.DataType]
+        self,
+        name: str,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        formats: tuple[ttnn.DataType, ttnn.DataType],
+        output: ttnn.DataType,
     ) -> torch.Tensor | None:
-        """`add`, `subtract` or `multiply` of tensors of these formats."""
+        """`add`, `subtract` or `multiply` of tensors of these formats, into one of that."""
 
     def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
         """A function of the vector unit for BF16 destinations, by the name of TT-NN's operation."""

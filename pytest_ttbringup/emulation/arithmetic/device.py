@@ -99,19 +99,25 @@ class Device:
         return pack(sums(x, config, scaler=1 / x.shape[dim] if mean else 1.0), output)
 
     def binary(
-        self, name: str, a: torch.Tensor, b: torch.Tensor, formats: tuple[ttnn.DataType, ttnn.DataType]
+        self,
+        name: str,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        formats: tuple[ttnn.DataType, ttnn.DataType],
+        output: ttnn.DataType,
     ) -> torch.Tensor | None:
         """On the matrix unit, but for FP32 operands and products of BF16, which the vector unit computes in FP32 (so
-        the simulator's bits have it).
+        the simulator's bits have it). Destinations are FP32 for an output of FP32 (`fp32_dest_acc_en` in TT-NN's
+        binary_ng_program_factory.cpp).
         """
         import ttnn
 
-        blocks = (ttnn.bfloat8_b, ttnn.bfloat4_b)
+        blocks, fp32 = (ttnn.bfloat8_b, ttnn.bfloat4_b), output == ttnn.float32
         if not all(form == ttnn.bfloat16 or form in blocks for form in formats):
             return None
         if name == "multiply":
-            return multiply(a, b, phases=4, fp32=False) if any(form in blocks for form in formats) else None
-        return add(a, -b if name == "subtract" else b, fp32=False)
+            return multiply(a, b, phases=4, fp32=fp32) if any(form in blocks for form in formats) else None
+        return add(a, -b if name == "subtract" else b, fp32=fp32)
 
     def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
         function = vector_unit.FUNCTIONS.get(name)

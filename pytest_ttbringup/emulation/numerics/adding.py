@@ -24,6 +24,7 @@ def add(a: torch.Tensor, b: torch.Tensor, *, fp32: bool) -> torch.Tensor:
     larger, smaller = torch.where(swap, b, a), torch.where(swap, a, b)
     # 1.5 * 2 ** 13 times the larger's power of two: adding and subtracting it leaves eleven bits of the smaller
     shift = ((larger.view(torch.int32) & 0x7F800000) + ((13 << 23) | 0x400000)).view(torch.float32)
+    shift = shift.nan_to_num_(0.0)  # from 2 ** 115 on it is out of range, and the plain sum has to do
     aligned = (smaller * (1 + 2.0**-14) + shift) - shift  # the factor makes ties go away from zero
     total = larger + aligned
     return total if fp32 else to_bfloat16(total)

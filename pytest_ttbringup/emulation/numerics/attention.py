@@ -17,7 +17,7 @@ from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32
 from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate_many
 from pytest_ttbringup.emulation.numerics.multiplying import multiply
-from pytest_ttbringup.emulation.numerics.packing import to_bfloat16
+from pytest_ttbringup.emulation.numerics.packing import to_bfloat16, to_bfloat16_even
 from pytest_ttbringup.emulation.numerics.reducing import row_sums
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
         total = total if flash.fp32_between else to_bfloat16(total)
     inverse = to_tf32(total).reciprocal()
     if not flash.fp32_between:
-        inverse = to_bfloat16(inverse) if flash.config.fp32 else _bf16(inverse)
+        inverse = to_bfloat16(inverse) if flash.config.fp32 else to_bfloat16_even(inverse)
     result = to_bfloat16(multiply(output, inverse, phases=flash.config.phases, fp32=flash.config.fp32))
     return result.masked_fill(hidden.all(dim=-1, keepdim=True), torch.nan)
 
@@ -106,7 +106,7 @@ def _chunk(
     # the matrix unit's sum; for BF16 the simulator's bits have ties to even
     total = add(total, last_total, fp32=True) if flash.fp32_between else _added(total, last_total, flash)
     # the packer adds in L1, with ties to even
-    return peak, total, _bf16(output + to_bfloat16(multiply(last_output, factor, phases=phases, fp32=fp32)))
+    return peak, total, to_bfloat16_even(output + to_bfloat16(multiply(last_output, factor, phases=phases, fp32=fp32)))
 
 
 def _scores(
@@ -154,14 +154,8 @@ def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
 
 
 def _added(total: torch.Tensor, more: torch.Tensor, flash: Flash) -> torch.Tensor:
-    return total + more if flash.fp32_between else _bf16(total + to_bfloat16(more))
+    return total + more if flash.fp32_between else to_bfloat16_even(total + to_bfloat16(more))
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, flash: Flash) -> torch.Tensor:
     return accumulate_many(a, b, phases=flash.config.phases, fp32=flash.config.fp32, exact=flash.exact)
-
-
-def _bf16(x: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return x.to(torch.bfloat16).float()

@@ -30,13 +30,6 @@ def to_tf32(values: torch.Tensor) -> torch.Tensor:
     return leading_bits(values, 11)
 
 
-def flush_denormals(values: torch.Tensor) -> torch.Tensor:
-    """Denormals count as zero wherever the matrix unit or the packer reads them (ISA documentation)."""
-    import torch
-
-    return torch.where(values.abs() < torch.finfo(torch.float32).tiny, 0.0, values)
-
-
 def weight_parts(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights as the sum of what even phases multiply (five bits) and what odd phases do (the next five)."""
     high = leading_bits(values, WEIGHT_BITS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_ttbringup.emulation.numerics.adding import add
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, accumulate_many, collapsed
-from pytest_ttbringup.emulation.numerics.packing import pack
+from pytest_ttbringup.emulation.numerics.packing import pack, to_bfloat16_even
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ def matmul(
     if activation is not None:
         result = activation(result, not config.fp32)
         if not config.fp32:
-            result = result.to(torch.bfloat16).float()
+            result = to_bfloat16_even(result)
     return pack(result, output)
 
 

@@ -42,7 +42,7 @@ def accumulate(
     phases: int,
     fp32: bool,
     exact: bool,
-    block: int,
+    block: int | None = None,
     meeting: Meeting = "destination",
 ) -> torch.Tensor:
     """Activations [M, K] times weights [K, N], added to what the destination registers [M, N] hold.
@@ -55,7 +55,7 @@ def accumulate(
         fp32: whether destinations are FP32, else BF16.
         exact: bit for bit, else as fast as it can be told apart from it by statistics only: with FP32 destinations as
             `collapsed`, with BF16 ones by `add_bf16_quickly`.
-        block: of the inner size; matters only to blocks that meet in L1.
+        block: of the inner size, a multiple of 16; None for all of it. Matters only to blocks that meet in L1.
         meeting: where blocks meet.
 
     Returns:
@@ -112,7 +112,7 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     """Activations [..., M, K] times weights [..., K, N] of so many phases with FP32 destinations, as ordinary products.
 
     A destination of 24 bits keeps what the phases add, so their sum is the product of what they multiply. The alignment
-    of each product to its group (see `compiled.steps.exact_fp32`) is left out: it is noise below BF16's last bit.
+    of each product to its group (see `compiled.steps.exact`) is left out: it is noise below BF16's last bit.
     """
     if phases == 4:
         return activations @ weights
@@ -130,10 +130,9 @@ def _accumulated(
     phases: int,
     fp32: bool,
     exact: bool,
-    block: int,
+    block: int | None,
     meeting: Meeting,
 ) -> torch.Tensor:
-
     from pytest_ttbringup.emulation.numerics.compiled import product
     from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH
 
@@ -148,7 +147,7 @@ def _accumulated(
 
     def panels(start: int, stop: int) -> None:
         columns = start * WIDTH, min(stop * WIDTH, weights.shape[1])
-        product.multiply(*arrays, phases, step, block, where, *columns)
+        product.multiply(*arrays, phases, step, block or activations.shape[1], where, *columns)
 
     _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
     return result

@@ -12,6 +12,7 @@ from pytest_ttbringup.emulation.numerics import vector_unit
 from pytest_ttbringup.emulation.numerics.adding import add
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.numerics.multiplying import multiply
+from pytest_ttbringup.emulation.numerics.packing import to_bfloat16_even
 from pytest_ttbringup.emulation.numerics.reducing import cut_to_bf16, row_sums
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def rms_norm(
     import torch
 
     squares = multiply(x, x, phases=config.phases, fp32=config.fp32)
-    variance = add(_mean(squares, config), _bf16(torch.tensor(epsilon)), fp32=config.fp32)
+    variance = add(_mean(squares, config), to_bfloat16_even(torch.tensor(epsilon)), fp32=config.fp32)
     scale = _stored(variance.rsqrt(), config)
     result = multiply(x, scale, phases=config.phases, fp32=config.fp32)
     if weight is not None:
@@ -78,10 +79,4 @@ def _mean(x: torch.Tensor, config: KernelConfig) -> torch.Tensor:
 
 def _stored(x: torch.Tensor, config: KernelConfig) -> torch.Tensor:
     """What a kernel of the vector unit that rounds to BF16, ties to even, leaves in a destination."""
-    return x if config.fp32 else _bf16(x)
-
-
-def _bf16(x: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return x.to(torch.bfloat16).float()
+    return x if config.fp32 else to_bfloat16_even(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_ttbringup.emulation.formats import block_float
+from pytest_ttbringup.emulation.formats import block_float, significant_bits
 from pytest_ttbringup.emulation.numerics.mantissas import leading_bits
 
 if TYPE_CHECKING:
@@ -12,17 +12,16 @@ if TYPE_CHECKING:
     import ttnn
 
 
-def round_bits(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """Each value rounded to `bits` significant bits, the implicit one included, ties away from zero."""
-    import torch
-
-    unit = 1 << (24 - bits)
-    return (values.contiguous().view(torch.int32) + unit // 2).bitwise_and_(-unit).view(torch.float32)
-
-
 def to_bfloat16(values: torch.Tensor) -> torch.Tensor:
     """An FP32 destination packed as BF16: ties away from zero (ttsim, PACR, intermediate format 5)."""
-    return round_bits(values, 8)
+    return significant_bits(values, 8)
+
+
+def to_bfloat16_even(values: torch.Tensor) -> torch.Tensor:
+    """BF16 as the vector unit rounds it, and the packer where it adds in L1: ties to even."""
+    import torch
+
+    return values.to(torch.bfloat16).float()
 
 
 def to_bfloat8_b(values: torch.Tensor) -> torch.Tensor:
@@ -31,7 +30,7 @@ def to_bfloat8_b(values: torch.Tensor) -> torch.Tensor:
     The packer first makes it BF16 by cutting, then rounds to seven significant bits, ties away from zero; then every
     value to its block's unit, ties away from zero again (ttsim, PACR, intermediate format 6).
     """
-    return block_float(round_bits(leading_bits(values, 8), 7), mantissa_bits=7)
+    return block_float(significant_bits(leading_bits(values, 8), 7), mantissa_bits=7)
 
 
 def to_bfloat4_b(values: torch.Tensor) -> torch.Tensor:

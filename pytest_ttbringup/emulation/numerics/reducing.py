@@ -43,7 +43,7 @@ def column_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -
     inner, columns = x.shape[-2:]
     row, zeros = torch.full((1, inner), scaler), torch.zeros(1, columns)
     sums = [
-        accumulate(row, it, zeros, phases=config.phases, fp32=config.fp32, exact=True, block=inner)
+        accumulate(row, it, zeros, phases=config.phases, fp32=config.fp32, exact=True)
         for it in to_tf32(x).reshape(-1, inner, columns)
     ]
     return torch.stack(sums).reshape(*x.shape[:-2], 1, columns)

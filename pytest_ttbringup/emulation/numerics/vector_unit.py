@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_ttbringup.emulation.numerics.packing import to_bfloat16_even
+
 if TYPE_CHECKING:
     import torch
 
@@ -18,12 +20,12 @@ def exp(x: torch.Tensor) -> torch.Tensor:
 
     That one holds the last coefficient in FP16.
     """
-    return _bf16(_exp_21f(x, 1.001953125))
+    return to_bfloat16_even(_exp_21f(x, 1.001953125))
 
 
 def exp_fused(x: torch.Tensor) -> torch.Tensor:
     """The same where other functions contain it, with the coefficient as published (`_sfpu_exp_21f_bf16_`)."""
-    return _bf16(_exp_21f(x))
+    return to_bfloat16_even(_exp_21f(x))
 
 
 def coarse_exp(x: torch.Tensor, scale: float, *, fp32: bool) -> torch.Tensor:
@@ -43,12 +45,12 @@ def coarse_exp(x: torch.Tensor, scale: float, *, fp32: bool) -> torch.Tensor:
 
 def sigmoid(x: torch.Tensor) -> torch.Tensor:
     """1 / (1 + exp(-x)) with that exp (ckernel_sfpu_sigmoid.h)."""
-    return _bf16(_sigmoid(x))
+    return to_bfloat16_even(_sigmoid(x))
 
 
 def silu(x: torch.Tensor) -> torch.Tensor:
     """X * sigmoid(x), the sigmoid not rounded (ckernel_sfpu_silu.h)."""
-    return _bf16(x * _sigmoid(x))
+    return to_bfloat16_even(x * _sigmoid(x))
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
@@ -63,7 +65,7 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
     tail = _exp_21f(square * -0.5) * _polynomial(x, 7.5950479368e-4, 1.3809983619e-2, 9.5413386822e-2, 0.30369991064)
     low = x * ((tail + 0.375) - 0.375)
     result = torch.where(x >= 2.78125, x, torch.where(x >= -3.125, core, low))
-    return _bf16(torch.where(x > -5.54259443, result, torch.where(x.isnan(), x, 0.0)))
+    return to_bfloat16_even(torch.where(x > -5.54259443, result, torch.where(x.isnan(), x, 0.0)))
 
 
 def tanh(x: torch.Tensor) -> torch.Tensor:
@@ -73,7 +75,8 @@ def tanh(x: torch.Tensor) -> torch.Tensor:
     size = x.abs()
     powers = (5.876733921468258e-3, -6.6649019718170166e-2, 0.28191763162612915, -0.4890659749507904, 3.08974385e-2)
     result = _polynomial(size, *powers, 0.9990043640136719, 0.0).clamp(max=1.0)
-    return _bf16(torch.copysign(torch.where(size > 4.0, 1.0, result), x))  # the polynomial is above 1 from 3.9 on
+    result = torch.where(size > 4.0, 1.0, result)  # the polynomial is above 1 from 3.9 on
+    return to_bfloat16_even(torch.copysign(result, x))
 
 
 def log(x: torch.Tensor) -> torch.Tensor:
@@ -86,7 +89,7 @@ def log(x: torch.Tensor) -> torch.Tensor:
     r = _polynomial(m, -0.25, float.fromhex("0x1.744p-2"), -float.fromhex("0x1.008p-1")) * (m * m) + m
     result = exponent.float() * (0.693147182 * 1.19209290e-7) + r
     normal = (x >= torch.finfo(torch.float32).tiny) & x.isfinite()
-    return _bf16(torch.where(normal, result, x.log()))
+    return to_bfloat16_even(torch.where(normal, result, x.log()))
 
 
 def softplus(x: torch.Tensor, beta: float = 1.0, threshold: float = 20.0) -> torch.Tensor:
@@ -97,7 +100,7 @@ def softplus(x: torch.Tensor, beta: float = 1.0, threshold: float = 20.0) -> tor
     size = t.abs()
     powers = (-3.1273466851e-5, 5.0152968088e-4, -1.8627923291e-3, -1.3000584069e-2, 0.14279095486, -0.50932420424)
     rest = torch.where(size > 5.0, 0.0, _polynomial(size, *powers, 0.69423984729))
-    return torch.where(t <= threshold, _bf16((t.clamp(min=0.0) + rest) / beta), x)
+    return torch.where(t <= threshold, to_bfloat16_even((t.clamp(min=0.0) + rest) / beta), x)
 
 
 FUNCTIONS = {
@@ -151,9 +154,3 @@ def _polynomial(x: torch.Tensor, first: float, *others: float) -> torch.Tensor:
     for coefficient in others[:-1]:
         result = result.add_(coefficient).mul_(x)
     return result.add_(others[-1])
-
-
-def _bf16(x: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return x.to(torch.bfloat16).float()

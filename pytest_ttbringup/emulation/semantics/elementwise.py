@@ -48,10 +48,10 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
             return golden_values(operation, call, input_tensor_a, input_tensor_b, **keywords)
         given = (call.argument(*_names(call, "a", 0)), call.argument(*_names(call, "b", 1)))
         formats = (getattr(given[0], "dtype", None), getattr(given[1], "dtype", None))
-        coarse = ttnn.float32 not in formats
+        coarse = ttnn.float32 not in (*formats, call.output.dtype)
         a = _operand(input_tensor_a, input_tensor_a_activations, coarse)
         b = _operand(input_tensor_b, input_tensor_b_activations, coarse)
-        own = arithmetic().binary(name, a, b, formats) if None not in formats else None
+        own = arithmetic().binary(name, a, b, formats, call.output.dtype) if None not in formats else None
         return activated(function(a, b) if own is None else own, activations, coarse)
 
 

@@ -30,7 +30,8 @@ def _register_total(name: str) -> None:
 
         rank = input_tensor.dim()
         one = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
-        if isinstance(one, int) and rank >= 2 and one % rank >= rank - 2 and keywords.get("scalar", 1.0) == 1.0:
+        plain = input_tensor.is_floating_point() and keywords.get("scalar", 1.0) == 1.0
+        if plain and isinstance(one, int) and rank >= 2 and one % rank >= rank - 2:
             own = arithmetic().total(
                 input_tensor,
                 one,

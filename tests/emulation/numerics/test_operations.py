@@ -78,6 +78,32 @@ def test_sums(compute: Compute, place, case: str, numerics: str) -> None:
     assert differing(getattr(ttnn, name)(operand, dim=int(dim.removeprefix("dim")), keepdim=True), case) == 0
 
 
+@pytest.mark.parametrize("numerics", ["bitexact", "device"])
+@pytest.mark.parametrize("length", [1, 15, 33, 40, 64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int32])
+def test_sums_of_any_length(
+    compute: Compute, mesh_device: ttnn.MeshDevice, numerics: str, length: int, dtype: torch.dtype
+) -> None:
+    """Small integers, of which every format holds the sums."""
+    compute(numerics)
+    values = torch.randint(-2, 3, (2, length, length), generator=torch.Generator().manual_seed(length))
+    x = ttnn.from_torch(values.to(dtype), layout=ttnn.TILE_LAYOUT, device=mesh_device)
+    for dim in (-1, -2):
+        found = ttnn.to_torch(ttnn.sum(x, dim=dim, keepdim=True))
+        assert torch.equal(found.long(), values.sum(dim, keepdim=True)), dim
+
+
+@pytest.mark.parametrize(("name", "form"), [("add", "bf16"), ("subtract", "bf16"), ("multiply", "bfp8")])
+def test_an_fp32_output_has_fp32_destinations(compute: Compute, place, name: str, form: str) -> None:
+    compute("device")
+    a, b = place("in.ea", form), place("in.eb", form)
+    operation = getattr(ttnn, name)
+    wide, narrow = (ttnn.to_torch(operation(a, b, dtype=dtype)).float() for dtype in (ttnn.float32, ttnn.bfloat16))
+    true = getattr(torch, name)(*(ttnn.to_torch(it).double() for it in (a, b)))
+    assert ((wide - true).norm() / true.norm()).item() < 3e-4
+    assert ((narrow - true).norm() / true.norm()).item() > 1e-3
+
+
 def test_exact_is_another_arithmetic(compute: Compute, place) -> None:
     compute("exact")
     assert differing(ttnn.exp(place("in.ea", "bf16")), "unary.exp.bf16") > 20

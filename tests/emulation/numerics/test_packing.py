@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from pytest_ttbringup.emulation.numerics.adding import add
-from pytest_ttbringup.emulation.numerics.mantissas import flush_denormals, leading_bits, to_tf32
+from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32
 from pytest_ttbringup.emulation.numerics.packing import to_bfloat4_b, to_bfloat8_b, to_bfloat16
 
 
@@ -17,10 +18,6 @@ def test_leading_bits_are_cut_and_not_rounded() -> None:
     value = torch.tensor([0x3FFFFFFF, -0x40000001], dtype=torch.int32).view(torch.float32)  # 1.11…1b and its negative
     assert leading_bits(value, 5).tolist() == [31 / 16, -31 / 16]
     assert to_tf32(value).tolist() == [2047 / 1024, -2047 / 1024]
-
-
-def test_denormals_are_zero() -> None:
-    assert flush_denormals(torch.tensor([2.0**-127, -(2.0**-126)])).tolist() == [0.0, -(2.0**-126)]
 
 
 def test_bfloat16_ties_go_away_from_zero() -> None:
@@ -50,3 +47,9 @@ def test_addition_keeps_eleven_bits_of_the_smaller_operand() -> None:
     assert added(2.0**-11, -1.0, fp32=True) == -1 + 2.0**-10
     assert added(1.0, 2.0**-8, fp32=False) == 1 + 2.0**-7
     assert added(1.0, 2.0**-9 + 2.0**-10, fp32=False) == 1.0
+
+
+@pytest.mark.parametrize("power", [113, 114, 115, 116, 126])
+def test_addition_of_great_numbers(power: int) -> None:
+    great = torch.tensor([1.5 * 2.0**power, -1.5 * 2.0**power])
+    assert torch.equal(add(great, torch.ones(2), fp32=True), great)

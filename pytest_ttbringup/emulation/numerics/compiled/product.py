@@ -10,7 +10,7 @@ import numpy.typing as npt
 from numba import int32, njit
 
 from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
-from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH, exact_bf16, exact_fp32, quick_bf16
+from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH, exact, quick_bf16
 
 Array = npt.NDArray[np.float32]
 
@@ -47,10 +47,8 @@ def multiply_panel(activations: Array, powers: Array, panels: Array, phase: int,
     for i in range(activations.shape[0]):
         if step == QUICK:
             quick_bf16(activations[i], weights, tile[i])
-        elif step == EXACT_BF16:
-            exact_bf16(activations[i], powers[i], weights, weight_powers, below, tile[i])
         else:
-            exact_fp32(activations[i], powers[i], weights, weight_powers, below, tile[i])
+            exact(activations[i], powers[i], weights, weight_powers, below, step == EXACT_FP32, tile[i])
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -98,7 +96,7 @@ def multiply(
     """Add activations times weights to the columns `start` … `stop` of `out` [M, N]; the other columns are untouched.
 
     Args:
-        high: [M, K], what phases 0 and 1 multiply of the activations; for exact steps see `exact_bf16`.
+        high: [M, K], what phases 0 and 1 multiply of the activations; for exact steps see `exact`.
         low: [M, K], what phases 2 and 3 do.
         powers: [M, K], for exact steps.
         weights: [K, N].

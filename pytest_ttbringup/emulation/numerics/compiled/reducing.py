@@ -7,7 +7,7 @@ import numpy.typing as npt
 from numba import int32, njit
 
 from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
-from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH, exact_bf16, exact_fp32
+from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH, exact
 
 Array = npt.NDArray[np.float32]
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float32]
 @njit(nogil=True, error_model="numpy", cache=True)
 def load_turned(panels: Array, x: Array) -> None:
     """Rows [at most WIDTH, 16] into three panels of 16 x WIDTH: what phases 0 and 1 multiply of them, what 2 and 3 do,
-    and the powers of two of their exponents; the first two times 1 + 2 ** -14, as `exact_bf16` wants one factor.
+    and the powers of two of their exponents; the first two times 1 + 2 ** -14, as `exact` wants one factor.
     """
     away = np.float32(1 + 2.0**-14)
     for r in range(x.shape[0]):
@@ -52,8 +52,5 @@ def sum_rows(x: Array, scaler: Array, power: Array, out: Array, phases: int, fp3
                 below = int32((-5 if phase & 1 else 0) - (7 if phase & 2 else 0))
                 for k in range(start, min(start + 32, x.shape[1]), 16):
                     load_turned(panels, x[first:last, k : k + 16])
-                    if fp32:
-                        exact_fp32(scaler[phase & 1], power, panels[phase >> 1], panels[2], below, tile)
-                    else:
-                        exact_bf16(scaler[phase & 1], power, panels[phase >> 1], panels[2], below, tile)
+                    exact(scaler[phase & 1], power, panels[phase >> 1], panels[2], below, fp32, tile)
         out[first:last] = tile[: last - first]
