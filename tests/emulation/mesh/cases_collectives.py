@@ -13,6 +13,8 @@ from pytest_ttbringup.emulation import EmulationError
 from pytest_ttbringup.emulation.collectives import chip_groups
 from pytest_ttbringup.emulation.install import _MEMORY
 
+from .chips import parts, semaphores
+
 ROWS, COLS = 2, 4
 CHIPS = ROWS * COLS
 
@@ -28,10 +30,6 @@ def values() -> torch.Tensor:
 
 def place(values: torch.Tensor, mesh: ttnn.MeshDevice, layout: Any = ttnn.TILE_LAYOUT) -> ttnn.Tensor:
     return ttnn.from_torch(values, layout=layout, device=mesh, mesh_mapper=ttnn.ShardTensorToMesh(mesh, dim=0))
-
-
-def parts(tensor: ttnn.Tensor) -> list[torch.Tensor]:
-    return [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
 
 
 def wrong_chips(output: ttnn.Tensor, values: torch.Tensor, axis: int | None, expected: Expected) -> list[int]:
@@ -53,11 +51,6 @@ def total(group: torch.Tensor, _: int) -> torch.Tensor:
 
 def scattered(dim: int) -> Expected:
     return lambda group, place: total(group, 0).chunk(len(group), dim=dim)[place]
-
-
-def semaphores(mesh: ttnn.MeshDevice, count: int) -> list[Any]:
-    cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(7, 7))})
-    return [ttnn.create_global_semaphore(mesh, cores, 0) for _ in range(count)]
 
 
 def all_gather_async(tensor: ttnn.Tensor, axis: int | None, mesh: ttnn.MeshDevice, dim: int) -> ttnn.Tensor:
