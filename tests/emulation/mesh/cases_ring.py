@@ -9,6 +9,7 @@ import torch
 import ttnn
 
 from pytest_ttbringup.comparison.metrics import pcc
+from pytest_ttbringup.emulation import EmulationError
 
 from .chips import fp32_parts, place, random, semaphores
 
@@ -297,16 +298,17 @@ def test_ring_joint_attention(mesh_device: ttnn.MeshDevice, scale: float | None)
     assert all(pcc(part, expected[:, :, 512:]) > 0.999 for part in fp32_parts(joint_output))
     alone = torch.nn.functional.scaled_dot_product_attention(*(it.float()[:, :, :64] for it in (q, k, v)))
     assert pcc(fp32_parts(output)[0], alone) < 0.9  # a chip's own keys only
-    with pytest.raises(RuntimeError):
-        attend(is_causal=True)
+    with pytest.raises(EmulationError, match="is_balanced=True is not emulated"):
+        attend(is_balanced=True)
 
 
 @pytest.mark.parametrize("mesh_device", [4], indirect=True)
-def test_reduce_to_root(mesh_device: ttnn.MeshDevice) -> None:
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_reduce_to_root(mesh_device: ttnn.MeshDevice, scale: float) -> None:
     """Attention over keys that four chips share out, of which each computed its part."""
     scores, values = torch.randn(4, 8, 8, 16) * 3, torch.randn(4, 8, 16, 128)  # chips, cores, rows (outputs), keys
     most = scores.amax(dim=-1, keepdim=True)
-    weights = (scores - most).exp()
+    weights = ((scores - most) * scale).exp()
     states = (weights @ values, weights.sum(dim=-1, keepdim=True).expand(-1, -1, -1, 32), most.expand(-1, -1, -1, 32))
 
     def placed(state: torch.Tensor) -> ttnn.Tensor:
@@ -319,8 +321,10 @@ def test_reduce_to_root(mesh_device: ttnn.MeshDevice) -> None:
         )
         return on_columns(flat, mesh_device, 0, tile=ttnn.Tile((8, 32)), memory_config=config)
 
-    outputs = ttnn.reduce_to_root(*map(placed, states), ttnn.MeshCoordinate(0, 1), scale_fp32=1.0)
-    everything = torch.softmax(scores.permute(1, 2, 0, 3).flatten(2), dim=-1)  # [cores, rows, keys of all chips]
+    outputs = ttnn.reduce_to_root(*map(placed, states), ttnn.MeshCoordinate(0, 1), scale_fp32=scale)
+    everything = torch.softmax(
+        scale * scores.permute(1, 2, 0, 3).flatten(2), dim=-1
+    )  # [cores, rows, keys of all chips]
     expected = (everything @ values.transpose(0, 1).flatten(1, 2)).transpose(0, 1).flatten(1)
     got = fp32_parts(outputs[0])
     assert pcc(got[1], expected) > 0.999
