@@ -36,9 +36,13 @@ def exchange(machine: Machine) -> None:
 def send(machine: Machine) -> None:
     import ttnn
 
-    a, b = machine.pick(), machine.pick()
-    if machine.chips == 1 or a.tensor.shape != b.tensor.shape or a.cell is b.cell:
+    if machine.chips == 1:
         return
+    a = machine.pick()
+    others = [entry for entry in machine.pool if entry.tensor.shape == a.tensor.shape and entry.cell is not a.cell]
+    if not others:
+        return
+    b = machine.random.choice(others)
     x, y, sender = a.cell, b.cell, machine.random.randrange(2)
     with machine.failing(a, b):
         ttnn.point_to_point(

@@ -35,7 +35,7 @@ ACTIONS: tuple[Action, ...] = (
     *(view,) * 2,
     *(in_place, in_place, into, into),
     *(exchange,) * 3,
-    send,
+    *(send,) * 3,
     *(deallocate,) * 2,
     *(synchronize,) * 3,
     *(begin, end, end, execute, execute, execute),
