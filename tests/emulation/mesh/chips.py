@@ -18,6 +18,11 @@ def place(values: torch.Tensor, mesh: ttnn.MeshDevice, dims: tuple[int | None, i
     return ttnn.from_torch(values, **{"layout": ttnn.TILE_LAYOUT} | options, device=mesh, mesh_mapper=mapper)
 
 
+def on_columns(values: torch.Tensor, mesh: ttnn.MeshDevice, dim: int | None, **options: Any) -> Any:
+    """In bfloat16, sharded along `dim` over the columns of the mesh, or replicated."""
+    return place(values, mesh, (None, dim), **{"dtype": ttnn.bfloat16} | options)
+
+
 def parts(tensor: ttnn.Tensor) -> list[torch.Tensor]:
     return [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
 
