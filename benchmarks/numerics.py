@@ -11,43 +11,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import statistics
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
-from pytest_ttbringup.targets.emulated import EmulatedTarget
-from pytest_ttbringup.targets.systems import system_of
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "model_tests"))
-
-USERS = 32
-POSITION = 128
+from _decoding import POSITION, USERS, Function, emulated_step, opened, parser_of, print_ratio
 
 
 def main() -> None:
     """Measure a step under both arithmetics in turn and print their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tt-model", default="smollm2-135m")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--only", choices=("BF16", "FP32", "default"))
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "ttbringup")
     arguments = parser.parse_args()
-    target = EmulatedTarget(system_of("n150"), (1, 1), arguments.cache)
-    target.prepare()
-    target.install()
-
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    mesh_device = target.open_mesh(1, 1)
-    try:
+    with opened(arguments) as (_, mesh_device):
         for name in (arguments.only,) if arguments.only else ("FP32", "BF16", "default"):
             _measure(name, arguments, mesh_device)
-    finally:
-        target.close_mesh(mesh_device)
 
 
 def _precision(name: str) -> Any:
@@ -64,48 +40,24 @@ def _precision(name: str) -> Any:
 
 
 def _measure(name: str, arguments: argparse.Namespace, mesh_device: Any) -> None:
-    import torch
-    from ttnn_models.config import ModelConfig
-    from ttnn_models.decode_state import DecodeState
-    from ttnn_models.model import CausalLM
-    from ttnn_models.weights import WeightCache
-
-    from pytest_ttbringup.emulation.arithmetic import choose
+    from pytest_ttbringup.emulation.arithmetic import arithmetic, choose, restore
     from pytest_ttbringup.reference.loading import load_model
 
     model = load_model(arguments.tt_model, cache_dir=arguments.cache)
-    config = ModelConfig.from_hf(model.config, max_seq_len=2 * POSITION)
-    causal_lm = CausalLM.from_weights(
-        mesh_device,
-        config,
-        model.reference.state_dict(),
-        precision=_precision(name),
-        weight_cache=WeightCache(arguments.cache / "weights"),
-    )
-    caches = causal_lm.new_kv_caches()
-    state = DecodeState(mesh_device)
+    step = emulated_step(model, arguments, mesh_device, precision=_precision(name))
 
-    def step(numerics: str) -> float:
-        choose(numerics, arguments.cache)
-        start = time.perf_counter()
-        state.write_positions([POSITION] * USERS)
-        state.write_tokens(torch.arange(USERS).tolist())
-        causal_lm.decode_greedy(state, caches)
-        state.read_tokens()
-        return time.perf_counter() - start
+    def computing(numerics: str) -> Function:
+        choose(numerics, arguments.cache)  # not timed, since it reads files
+        chosen = arithmetic()
 
-    times: dict[str, list[float]] = {"exact": [], "device": []}
-    for number in range(arguments.rounds + 1):
-        for numerics, measured in times.items():
-            seconds = step(numerics)
-            if number:  # the first round compiles and fills caches
-                measured.append(seconds)
-    ratios = [one / other for one, other in zip(times["device"], times["exact"], strict=True)]
+        def run() -> None:
+            restore(chosen)
+            step()
+
+        return run
+
     print(f"{model.name}, {name} destinations, {USERS} users at position {POSITION}, {arguments.threads} threads")
-    for numerics, measured in times.items():
-        print(f"  {numerics:<8} {statistics.median(measured) * 1e3:7.1f} ms   (least {min(measured) * 1e3:.1f})")
-    least = min(times["device"]) / min(times["exact"])
-    print(f"  ratio    {statistics.median(ratios):7.2f}      (of the least times {least:.2f})")
+    print_ratio({it: computing(it) for it in ("device", "exact")}, arguments.rounds, warm_up=1)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ which must fail. Prints memory of the host (peak of this process) and of a chip,
 
     python benchmarks/tensor_parallel_layer.py [--shrink=N] [--threads=N] [--cache=DIR]
 
-It takes about 6 GB of memory; `--shrink=8` is an eighth of every size, for a try.
+It takes about 6 GB of memory. `--shrink=N` is for a try: hidden and feed-forward are an N-th, heads as many but of 64.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Sizes:
     feed_forward: int = 28672
 
     def shrunk(self, factor: int) -> Sizes:
-        """Heads of the same number, all else smaller."""
+        """As many heads, each of 64; hidden and feed-forward an N-th (`factor`)."""
         return Sizes(
             self.hidden // factor, self.heads, self.kv_heads, 64 if factor > 1 else 128, self.feed_forward // factor
         )

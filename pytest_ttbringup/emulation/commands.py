@@ -67,7 +67,7 @@ class Commands:
         self.queues.command(name, queue_of(keywords), mesh.id(), reads=sources, writes=targets, blocking=blocking)
 
     def program(self, keywords: dict[str, Any], tensors: list[ttnn.Tensor]) -> dict[str, Any]:
-        """The keywords with which to have TT-NN run an operation: always on queue 0.
+        """The keywords with which to have TT-NN run an operation: always on queue 0, on all chips and whole chips.
 
         The mock cluster finishes nothing, and so never lets a second queue run programs (see `CommandQueues.program`).
 

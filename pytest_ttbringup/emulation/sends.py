@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.collectives import require_fabric
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.values import Chip, chips_of
 
@@ -52,7 +51,6 @@ def _check(tensor: ttnn.Tensor, sender: Chip, receiver: Chip) -> None:
     for role, chip in (("sender", sender), ("receiver", receiver)):
         if chip not in chips:
             raise EmulationError(f"ttnn.point_to_point: the {role} {chip} is not among the tensor's chips, {chips}.")
-    require_fabric("ttnn.point_to_point", tensor)
     fabric = ttnn.get_fabric_config()
     differing = sum(one != other for one, other in zip(sender, receiver, strict=True))
     if differing > 1 and "1D" in str(fabric):

@@ -25,14 +25,15 @@ class SubDevices:
     def __init__(self) -> None:
         self._sizes: list[tuple[Any, int]] = []
         """Each manager's id and how many sub-devices it has."""
-        self._loaded: dict[int, int] = {}
-        """How many sub-devices the loaded manager of a mesh device has, by the id of the mesh device."""
+        self._loaded: dict[int, tuple[Any, int]] = {}
+        """The loaded manager of a mesh device, and how many sub-devices it has, by the id of the mesh device."""
 
     def methods(self) -> dict[str, Callable[[_Method], _Method]]:
         """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
         return {
             "create_sub_device_manager": self._creating,
-            "load_sub_device_manager": lambda _: lambda mesh, manager: self._load(mesh, manager),
+            "load_sub_device_manager": self._loading,
+            "remove_sub_device_manager": self._removing,
             "clear_loaded_sub_device_manager": lambda _: lambda mesh: self._clear(mesh),
             "set_sub_device_stall_group": self._setting_stall_group,
         }
@@ -78,15 +79,30 @@ class SubDevices:
 
         return create
 
-    def _load(self, mesh: ttnn.MeshDevice, manager: Any) -> None:
-        size = next((size for made, size in self._sizes if made is manager), None)
-        if size is None:
-            raise EmulationError(
-                f"MeshDevice.load_sub_device_manager: {manager!r} is no sub-device manager; "
-                "MeshDevice.create_sub_device_manager makes them."
-            )
-        mesh.clear_program_cache()  # TT-Metal does so whenever it changes the manager
-        self._loaded[mesh.id()] = size
+    def _loading(self, _: _Method) -> _Method:
+        def load(mesh: ttnn.MeshDevice, sub_device_manager_id: Any) -> None:
+            size = next((size for made, size in self._sizes if made is sub_device_manager_id), None)
+            if size is None:
+                raise EmulationError(
+                    f"MeshDevice.load_sub_device_manager: {sub_device_manager_id!r} is no sub-device manager; "
+                    "MeshDevice.create_sub_device_manager makes them."
+                )
+            mesh.clear_program_cache()  # TT-Metal does so whenever it changes the manager
+            self._loaded[mesh.id()] = sub_device_manager_id, size
+
+        return load
+
+    def _removing(self, original: _Method) -> _Method:
+        def remove(mesh: ttnn.MeshDevice, sub_device_manager_id: Any) -> None:
+            if any(loaded is sub_device_manager_id for loaded, _ in self._loaded.values()):
+                raise EmulationError(
+                    "MeshDevice.remove_sub_device_manager: this sub-device manager is loaded. Call "
+                    "MeshDevice.clear_loaded_sub_device_manager first."
+                )
+            original(mesh, sub_device_manager_id)
+            self._sizes = [(made, size) for made, size in self._sizes if made is not sub_device_manager_id]
+
+        return remove
 
     def _clear(self, mesh: ttnn.MeshDevice) -> None:
         self._loaded.pop(mesh.id(), None)
@@ -100,7 +116,7 @@ class SubDevices:
     def _check(self, mesh: ttnn.MeshDevice, ids: Sequence[Any]) -> None:
         import ttnn
 
-        size = self._loaded[mesh.id()]
+        _, size = self._loaded[mesh.id()]
         for wanted in ids:
             if all(wanted != ttnn.SubDeviceId(number) for number in range(size)):
                 raise EmulationError(

@@ -12,15 +12,11 @@ import ttnn
 from pytest_ttbringup.emulation import EmulationError
 from pytest_ttbringup.emulation.install import _MEMORY
 
+from .sweeping import sweep
+
 
 def on_device(values: torch.Tensor, device: ttnn.MeshDevice, **how: object) -> ttnn.Tensor:
     return ttnn.from_torch(values, **{"dtype": ttnn.bfloat16, "layout": ttnn.TILE_LAYOUT, "device": device} | how)
-
-
-def sweep(device: ttnn.MeshDevice) -> None:
-    """Forget what tensors of other tests held that died without a word."""
-    gc.collect()
-    _MEMORY._sweep(device.id(), ttnn._ttnn.reports.get_buffers([device]))
 
 
 def numbers(*shape: int) -> torch.Tensor:

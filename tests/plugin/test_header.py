@@ -32,9 +32,13 @@ def test_the_header_says_which_target_and_why(run: Run, pytester: pytest.Pyteste
 )
 def test_who_chose_the_target(run: Run, pytester: pytest.Pytester, arguments: list[str], line: str) -> None:
     pytester.makepyfile("def test_one(): pass")
-    run(*arguments).stdout.fnmatch_lines([f"ttbringup: {line}"])
+    result = run(*arguments)
+    result.stdout.fnmatch_lines([f"ttbringup: {line}"])
+    result.assert_outcomes(passed=1)
 
 
 def test_no_header_under_q(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_one(): pass")
-    run("-q").stdout.no_fnmatch_line("ttbringup: *")
+    result = run("-q")
+    result.stdout.no_fnmatch_line("ttbringup: *")
+    result.assert_outcomes(passed=1)  # so it is not silent because it stopped

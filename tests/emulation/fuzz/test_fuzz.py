@@ -12,7 +12,7 @@ import pytest
 import pytest_ttbringup
 from pytest_ttbringup.options import settings_of
 
-MACHINE = Path(__file__).with_name("machine.py")
+FUZZ = Path(__file__).with_name("fuzz.py")
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,22 @@ def test_random_calls(pytestconfig: pytest.Config, chips: int, seed: int, second
     assert checked > steps / 50
 
 
-def test_a_wrong_value_is_found(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("chips", "module"), [(1, "operations"), (2, "exchange")])
+def test_a_wrong_value_is_found(pytestconfig: pytest.Config, tmp_path: Path, chips: int, module: str) -> None:
     wrapper = tmp_path / "broken.py"
     wrapper.write_text(
-        f"import sys; sys.path.insert(0, {str(MACHINE.parent)!r})\n"
-        "import machine\n"
-        "machine._wrapped = lambda values: values.clamp(-64, 64) + 1.0\n"
-        "machine.main(*sys.argv[1:])\n"
+        f"import sys; sys.path.insert(0, {str(FUZZ.parent)!r})\n"
+        f"import fuzz, {module}\n"
+        f"{module}.wrapped = lambda values: values.clamp(-64, 64) + 1.0\n"
+        "fuzz.main(*sys.argv[1:])\n"
     )
-    run = _fuzz(pytestconfig, 1, 8, wrapper)
+    run = _fuzz(pytestconfig, 1, 8, wrapper, chips=chips)
     assert run.returncode != 0
     assert "wrong value" in run.stderr
 
 
 def _fuzz(
-    config: pytest.Config, seed: int, seconds: int, program: Path = MACHINE, *, chips: int = 1
+    config: pytest.Config, seed: int, seconds: int, program: Path = FUZZ, *, chips: int = 1
 ) -> subprocess.CompletedProcess[str]:
     cache = settings_of(config).cache_dir
     environment = os.environ | {"PYTHONPATH": str(Path(pytest_ttbringup.__file__).parents[1])}

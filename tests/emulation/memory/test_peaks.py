@@ -13,18 +13,14 @@ import ttnn
 
 from pytest_ttbringup.emulation.install import _MEMORY
 
+from ..sweeping import sweep
+
 TILE_BYTES = 2048  # 32 x 32 bfloat16
 
 
 def tensor(device: ttnn.MeshDevice, tiles: int = 1, config: Any = None) -> ttnn.Tensor:
     host = ttnn.from_torch(torch.ones(tiles, 1, 32, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
     return ttnn.to_device(host, device, memory_config=config or ttnn.DRAM_MEMORY_CONFIG)
-
-
-def sweep(device: ttnn.MeshDevice) -> None:
-    """Forget what tensors of other tests held that died without a word."""
-    gc.collect()
-    _MEMORY._sweep(device.id(), ttnn._ttnn.reports.get_buffers([device]))
 
 
 def measured(device: ttnn.MeshDevice) -> dict[str, int]:

@@ -13,6 +13,8 @@ from pytest_ttbringup.emulation import EmulationError
 from pytest_ttbringup.emulation.collectives import chip_groups
 from pytest_ttbringup.emulation.install import _MEMORY
 
+from .chips import parts, semaphores
+
 ROWS, COLS = 2, 4
 CHIPS = ROWS * COLS
 
@@ -28,10 +30,6 @@ def values() -> torch.Tensor:
 
 def place(values: torch.Tensor, mesh: ttnn.MeshDevice, layout: Any = ttnn.TILE_LAYOUT) -> ttnn.Tensor:
     return ttnn.from_torch(values, layout=layout, device=mesh, mesh_mapper=ttnn.ShardTensorToMesh(mesh, dim=0))
-
-
-def parts(tensor: ttnn.Tensor) -> list[torch.Tensor]:
-    return [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
 
 
 def wrong_chips(output: ttnn.Tensor, values: torch.Tensor, axis: int | None, expected: Expected) -> list[int]:
@@ -53,11 +51,6 @@ def total(group: torch.Tensor, _: int) -> torch.Tensor:
 
 def scattered(dim: int) -> Expected:
     return lambda group, place: total(group, 0).chunk(len(group), dim=dim)[place]
-
-
-def semaphores(mesh: ttnn.MeshDevice, count: int) -> list[Any]:
-    cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(7, 7))})
-    return [ttnn.create_global_semaphore(mesh, cores, 0) for _ in range(count)]
 
 
 def all_gather_async(tensor: ttnn.Tensor, axis: int | None, mesh: ttnn.MeshDevice, dim: int) -> ttnn.Tensor:
@@ -216,6 +209,16 @@ def test_broadcast_reaches_the_senders_row_only(mesh_device: ttnn.MeshDevice, va
     assert all(part.isnan().all() for part in output[:4])
 
 
+def test_broadcast_of_replicas_reaches_the_senders_row_only(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:
+    """Groups of chips that hold the same have the same results, but not where their places matter."""
+    replicas = ttnn.from_torch(
+        values[:1], layout=ttnn.TILE_LAYOUT, device=mesh_device, mesh_mapper=ttnn.ReplicateTensorToMesh(mesh_device)
+    )
+    output = parts(ttnn.broadcast(replicas, ttnn.MeshCoordinate(1, 2), cluster_axis=1))
+    assert all(torch.equal(part, values[:1]) for part in output[4:])
+    assert all(part.isnan().all() for part in output[:4])
+
+
 def test_point_to_point(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:
     target = place(torch.zeros_like(values), mesh_device)
     sender, receiver = ttnn.MeshCoordinate(0, 1), ttnn.MeshCoordinate(0, 3)
@@ -228,6 +231,14 @@ def test_point_to_point(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> N
     assert fresh[0].isnan().all()
     with pytest.raises(EmulationError, match=r"no way from \(0, 1\) to \(1, 3\)"):
         ttnn.point_to_point(place(values, mesh_device), sender, ttnn.MeshCoordinate(1, 3))
+    with pytest.raises(EmulationError, match=r"the receiver \(2, 1\) is not among the tensor's chips"):
+        ttnn.point_to_point(place(values, mesh_device), sender, ttnn.MeshCoordinate(2, 1))
+    with pytest.raises(EmulationError, match=r"the sender \(0, 4\) is not among the tensor's chips"):
+        ttnn.point_to_point(place(values, mesh_device), ttnn.MeshCoordinate(0, 4), receiver)
+    with pytest.raises(EmulationError, match=r"the output tensor \(\[1, 1, 64, 128\] .* is not of the input's kind"):
+        ttnn.point_to_point(
+            place(values, mesh_device), sender, receiver, output_tensor=place(values[..., :128], mesh_device)
+        )
 
 
 @pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
@@ -321,6 +332,8 @@ def test_1d_fabric_needs_an_axis_on_a_2d_mesh(mesh_device: ttnn.MeshDevice, valu
 def test_without_a_fabric_nothing_is_exchanged(mesh_device: ttnn.MeshDevice, values: torch.Tensor) -> None:
     with pytest.raises(EmulationError, match=r"ttnn.all_gather: chips can't exchange anything, the fabric is off"):
         ttnn.all_gather(place(values, mesh_device), dim=3, cluster_axis=1)
+    with pytest.raises(EmulationError, match=r"ttnn.point_to_point: chips can't exchange anything, the fabric is off"):
+        ttnn.point_to_point(place(values, mesh_device), ttnn.MeshCoordinate(0, 1), ttnn.MeshCoordinate(0, 3))
 
 
 @pytest.mark.parametrize("device_params", [{"fabric_config": ttnn.FabricConfig.FABRIC_2D}], indirect=True)

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import ttnn
 
 from pytest_ttbringup.comparison.metrics import pcc
 
+from .chips import fp32_parts, place, random, semaphores
+
 ROWS, COLS = 2, 4
 CHIPS = 8
-
-
-def random(*shape: int, seed: int = 3) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
-
-
-def place(values: torch.Tensor, mesh: ttnn.MeshDevice, dims: tuple[int | None, int | None], **options: Any) -> Any:
-    mapper = ttnn.ShardTensor2dMesh(mesh, dims=dims, mesh_shape=tuple(mesh.shape))
-    return ttnn.from_torch(values, **{"layout": ttnn.TILE_LAYOUT} | options, device=mesh, mesh_mapper=mapper)
-
-
-def parts(tensor: ttnn.Tensor) -> list[torch.Tensor]:
-    return [ttnn.to_torch(part).float() for part in ttnn.get_device_tensors(tensor)]
-
-
-def semaphores(mesh: ttnn.MeshDevice, count: int) -> list[Any]:
-    cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(7, 7))})
-    return [ttnn.create_global_semaphore(mesh, cores, 0) for _ in range(count)]
 
 
 @pytest.mark.parametrize("kind", ["rms", "layer"])
@@ -46,10 +28,10 @@ def test_a_norm_over_a_row_of_chips(mesh_device: ttnn.MeshDevice, kind: str) -> 
         flat = flat - flat.mean(dim=-1, keepdim=True)
     expected = flat * torch.rsqrt(flat.square().mean(dim=-1, keepdim=True) + 1e-5) * weight.float().reshape(-1)
     for row in range(ROWS):
-        assert pcc(torch.cat(parts(normed)[row * COLS : (row + 1) * COLS], dim=-1), expected) > 0.9999
+        assert pcc(torch.cat(fp32_parts(normed)[row * COLS : (row + 1) * COLS], dim=-1), expected) > 0.9999
     # Without the exchange each chip norms by its own quarter only.
     alone = after(placed, ttnn.concat([stats] * COLS, dim=3), epsilon=1e-5, weight=gain)
-    assert pcc(torch.cat(parts(alone)[:COLS], dim=-1), expected) < 0.9999
+    assert pcc(torch.cat(fp32_parts(alone)[:COLS], dim=-1), expected) < 0.9999
 
 
 def test_a_tensor_parallel_mlp(mesh_device: ttnn.MeshDevice) -> None:
@@ -57,12 +39,12 @@ def test_a_tensor_parallel_mlp(mesh_device: ttnn.MeshDevice) -> None:
     x, up, down = random(1, 1, 32, 128), random(1, 1, 128, 512) / 11, random(1, 1, 512, 128, seed=9) / 22
     hidden = ttnn.linear(place(x, mesh_device, (None, None)), place(up, mesh_device, (None, 3)), activation="silu")
     partial = ttnn.linear(hidden, place(down, mesh_device, (None, 2)))
-    output = parts(ttnn.all_reduce(partial, cluster_axis=1))
+    output = fp32_parts(ttnn.all_reduce(partial, cluster_axis=1))
     expected = torch.nn.functional.silu(x.float() @ up.float()) @ down.float()
     assert all(pcc(part, expected) > 0.9998 for part in output)
-    assert all(pcc(part, expected) < 0.9 for part in parts(partial))  # a missing all_reduce
+    assert all(pcc(part, expected) < 0.9 for part in fp32_parts(partial))  # a missing all_reduce
     wrong = ttnn.linear(hidden, place(down.flip(2), mesh_device, (None, 2)))  # the shards in another order
-    assert pcc(parts(ttnn.all_reduce(wrong, cluster_axis=1))[0], expected) < 0.9
+    assert pcc(fp32_parts(ttnn.all_reduce(wrong, cluster_axis=1))[0], expected) < 0.9
 
 
 LINE = pytest.mark.parametrize("mesh_device", [8], indirect=True)
@@ -96,8 +78,8 @@ def test_gather_fused_with_a_product(mesh_device: ttnn.MeshDevice) -> None:
         memory_config_mm=ttnn.DRAM_MEMORY_CONFIG,
         program_config=program,
     )
-    assert all(torch.equal(part, x.float()) for part in parts(everything))
-    assert pcc(torch.cat(parts(product), dim=3), x.float() @ weights.float()) > 0.9999
+    assert all(torch.equal(part, x.float()) for part in fp32_parts(everything))
+    assert pcc(torch.cat(fp32_parts(product), dim=3), x.float() @ weights.float()) > 0.9999
 
 
 @LINE
@@ -130,7 +112,7 @@ def test_a_product_fused_with_reduce_scatter(mesh_device: ttnn.MeshDevice) -> No
         memory_config_mm=ttnn.DRAM_MEMORY_CONFIG,
         program_config=program,
     )
-    assert pcc(torch.cat(parts(piece), dim=3), x.float() @ weights.float()) > 0.9999
+    assert pcc(torch.cat(fp32_parts(piece), dim=3), x.float() @ weights.float()) > 0.9999
 
 
 @LINE
@@ -155,8 +137,8 @@ def test_tokens_go_to_their_experts_and_back(mesh_device: ttnn.MeshDevice) -> No
         ttnn.to_layout(ttnn.concat([sent, sent], dim=0), ttnn.TILE_LAYOUT), place(factors, mesh_device, (None, 0))
     )
     back = ttnn.all_to_all_combine(ttnn.to_layout(done, ttnn.ROW_MAJOR_LAYOUT), metadata, holders, cluster_axis=1)
-    output = torch.cat(parts(back), dim=1)
+    output = torch.cat(fp32_parts(back), dim=1)
     expected = torch.stack([tokens[:, :, 0].float() * (chosen[:, k] + 1.0).reshape(-1, 1, 1) for k in range(choices)])
     assert torch.equal(output, expected.bfloat16().float())
-    unwanted = parts(sent)[0].isnan().any(dim=-1).flatten()
+    unwanted = fp32_parts(sent)[0].isnan().any(dim=-1).flatten()
     assert torch.equal(unwanted, ~(chosen < 2).any(dim=-1))

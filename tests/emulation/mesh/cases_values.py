@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from typing import Any
 
@@ -13,25 +12,14 @@ import ttnn
 from pytest_ttbringup.emulation import EmulationError
 from pytest_ttbringup.emulation.install import _MEMORY
 
+from ..sweeping import sweep
+from .chips import parts, random
+
 ROWS, COLS = 2, 4
-
-
-def random(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(3)).bfloat16()
 
 
 def place(values: torch.Tensor, mapper: Any, device: ttnn.MeshDevice) -> ttnn.Tensor:
     return ttnn.from_torch(values, layout=ttnn.TILE_LAYOUT, device=device, mesh_mapper=mapper)
-
-
-def parts(tensor: ttnn.Tensor) -> list[torch.Tensor]:
-    return [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
-
-
-def sweep(device: ttnn.MeshDevice) -> None:
-    """Forget what tensors of other tests held that died without a word."""
-    gc.collect()
-    _MEMORY._sweep(device.id(), ttnn._ttnn.reports.get_buffers([device]))
 
 
 def held(tensor: ttnn.Tensor) -> int:

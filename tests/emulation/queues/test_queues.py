@@ -92,8 +92,10 @@ HOST_WAITS: dict[str, Callable[[ttnn.MeshDevice, ttnn.Tensor], Any]] = {
 @pytest.mark.parametrize("how", HOST_WAITS)
 def test_the_host_orders_what_it_waits_for(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, how: str) -> None:
     ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    with pytest.raises(EmulationError, match=r"race between command queues"):
+        ttnn.add(x, x)
     HOST_WAITS[how](mesh_device, x)
-    ttnn.add(x, x)
+    assert float(ttnn.to_torch(ttnn.add(x, x)).max()) == 4.0
 
 
 def test_a_read_that_does_not_block_orders_nothing(x: ttnn.Tensor) -> None:
@@ -178,11 +180,13 @@ def test_queues_that_do_not_exist(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) 
         ttnn.wait_for_event(0, 3)
 
 
-def test_what_is_known_through_a_third_party(mesh_device: ttnn.MeshDevice) -> None:  # noqa: ARG001
+def test_what_is_known_through_the_host(mesh_device: ttnn.MeshDevice) -> None:  # noqa: ARG001
     queues = CommandQueues()
     place = (0, ttnn.BufferType.DRAM.value, 64)
     queues.command("write", 0, 0, reads=[], writes=[place])
-    queues.wait(1, queues.record(0, 0))
-    queues.command("other", 1, 0, reads=[], writes=[(0, ttnn.BufferType.DRAM.value, 128)])
-    queues.host_waits(queues.record(0, 1))
+    with pytest.raises(EmulationError, match=r"read on queue 1 reads .* that write on queue 0 wrote"):
+        queues.command("read", 1, 0, reads=[place], writes=[])
+    queues.host_waits(queues.record(0, 0))
     queues.command("read", 1, 0, reads=[place], writes=[])
+    with pytest.raises(EmulationError, match=r"write on queue 0 writes .* that read on queue 1 reads"):
+        queues.command("write", 0, 0, reads=[], writes=[place])

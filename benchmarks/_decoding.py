@@ -1,0 +1,92 @@
+"""A decode step on the emulated target, as the benchmarks time it: 32 users, each at position 128 of its KV cache."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pytest_ttbringup.targets.emulated import EmulatedTarget
+from pytest_ttbringup.targets.systems import system_of
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "model_tests"))
+
+USERS = 32
+POSITION = 128
+
+Function = Callable[[], None]
+
+
+def parser_of(description: str, *, rounds: int) -> argparse.ArgumentParser:
+    """The options of every benchmark of a decode step; `rounds` by default."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--tt-model", default="smollm2-135m")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "ttbringup")
+    return parser
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[tuple[EmulatedTarget, Any]]:
+    """The emulated target, and a 1x1 mesh of it."""
+    target = EmulatedTarget(system_of("n150"), (1, 1), arguments.cache)
+    target.prepare()
+    target.install()
+
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    mesh_device = target.open_mesh(1, 1)
+    try:
+        yield target, mesh_device
+    finally:
+        target.close_mesh(mesh_device)
+
+
+def emulated_step(model: Any, arguments: argparse.Namespace, mesh_device: Any, **how: Any) -> Function:
+    """A greedy step of all layers and the LM head; `how` goes to `CausalLM.from_weights`."""
+    from ttnn_models.config import ModelConfig
+    from ttnn_models.decode_state import DecodeState
+    from ttnn_models.model import CausalLM
+    from ttnn_models.weights import WeightCache
+
+    causal_lm = CausalLM.from_weights(
+        mesh_device,
+        ModelConfig.from_hf(model.config, max_seq_len=2 * POSITION),
+        model.reference.state_dict(),
+        weight_cache=WeightCache(arguments.cache / "weights"),
+        **how,
+    )
+    caches = causal_lm.new_kv_caches()
+    state = DecodeState(mesh_device)
+
+    def step() -> None:
+        state.write_positions([POSITION] * USERS)
+        state.write_tokens(list(range(USERS)))
+        causal_lm.decode_greedy(state, caches)
+        state.read_tokens()
+
+    return step
+
+
+def print_ratio(functions: dict[str, Function], rounds: int, *, warm_up: int) -> None:
+    """Time two functions in turn and print the ratio of the first to the second; `warm_up` rounds go before."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(warm_up + rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if number >= warm_up:
+                times[name].append(time.perf_counter() - start)
+    width = max(map(len, times))
+    for name, measured in times.items():
+        print(f"  {name:<{width}} {statistics.median(measured) * 1e3:7.1f} ms   (least {min(measured) * 1e3:.1f})")
+    ours, theirs = times.values()
+    ratio = statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+    print(f"  {'ratio':<{width}} {ratio:7.2f}      (of the least times {min(ours) / min(theirs):.2f})")
