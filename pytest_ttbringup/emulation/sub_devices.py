@@ -23,8 +23,8 @@ class SubDevices:
     """The sub-device managers of all mesh devices of this process."""
 
     def __init__(self) -> None:
-        self._sizes: list[tuple[Any, int]] = []
-        """Each manager's id and how many sub-devices it has."""
+        self._sizes: dict[int, list[tuple[Any, int]]] = {}
+        """The managers of a mesh device and how many sub-devices each has, by the id of the mesh device."""
         self._loaded: dict[int, tuple[Any, int]] = {}
         """The loaded manager of a mesh device, and how many sub-devices it has, by the id of the mesh device."""
 
@@ -63,7 +63,8 @@ class SubDevices:
         return []
 
     def close(self, device: int) -> None:
-        """Forget what was loaded on a mesh device that is closed."""
+        """Forget the managers of a mesh device that is closed."""
+        self._sizes.pop(device, None)
         self._loaded.pop(device, None)
 
     def clear(self) -> None:
@@ -74,20 +75,20 @@ class SubDevices:
     def _creating(self, original: _Method) -> _Method:
         def create(mesh: ttnn.MeshDevice, sub_devices: Sequence[ttnn.SubDevice], local_l1_size: int) -> Any:
             made = original(mesh, sub_devices, local_l1_size)
-            self._sizes.append((made, len(sub_devices)))
+            self._sizes.setdefault(mesh.id(), []).append((made, len(sub_devices)))
             return made
 
         return create
 
     def _loading(self, _: _Method) -> _Method:
         def load(mesh: ttnn.MeshDevice, sub_device_manager_id: Any) -> None:
-            size = next((size for made, size in self._sizes if made is sub_device_manager_id), None)
+            own = self._sizes.get(mesh.id(), ())
+            size = next((size for made, size in own if made is sub_device_manager_id), None)
             if size is None:
                 raise EmulationError(
-                    f"MeshDevice.load_sub_device_manager: {sub_device_manager_id!r} is no sub-device manager; "
-                    "MeshDevice.create_sub_device_manager makes them."
+                    f"MeshDevice.load_sub_device_manager: {sub_device_manager_id!r} is no sub-device manager of mesh "
+                    f"device {mesh.id()}; its create_sub_device_manager makes them."
                 )
-            mesh.clear_program_cache()  # TT-Metal does so whenever it changes the manager
             self._loaded[mesh.id()] = sub_device_manager_id, size
 
         return load
@@ -100,7 +101,8 @@ class SubDevices:
                     "MeshDevice.clear_loaded_sub_device_manager first."
                 )
             original(mesh, sub_device_manager_id)
-            self._sizes = [(made, size) for made, size in self._sizes if made is not sub_device_manager_id]
+            own = self._sizes.get(mesh.id(), [])
+            own[:] = [(made, size) for made, size in own if made is not sub_device_manager_id]
 
         return remove
 

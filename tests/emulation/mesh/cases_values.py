@@ -149,6 +149,17 @@ def test_submeshes_do_not_see_each_other(mesh_device: ttnn.MeshDevice) -> None:
         assert all((part == number + 1).all() for part in parts(ttnn.add(tensor, 1.0)))
 
 
+def test_a_sub_device_manager_belongs_to_its_mesh(mesh_device: ttnn.MeshDevice) -> None:
+    one, other = mesh_device.create_submeshes(ttnn.MeshShape(1, 4))
+    cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(3, 3))})
+    manager = one.create_sub_device_manager([ttnn.SubDevice([cores])], 3200)
+    with pytest.raises(RuntimeError, match="no sub-device manager of mesh device"):
+        other.load_sub_device_manager(manager)
+    one.load_sub_device_manager(manager)
+    one.clear_loaded_sub_device_manager()
+    one.remove_sub_device_manager(manager)
+
+
 def test_a_reshaped_mesh(mesh_device: ttnn.MeshDevice) -> None:
     values = random(1, 1, 32, 512)
     mesh_device.reshape(ttnn.MeshShape(1, 8))
