@@ -37,7 +37,7 @@ def to_integer(values: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
     rounded to nearest, half up, and saturate the same way. To uint8 and int8 they are truncated and their low byte is
     kept; magnitudes of 2 ** 31 and more, infinities and NaN give 0.
 
-    Source: `calculate_typecast_fp32_to_{int32,uint32,uint16,uint8}` in ckernel_sfpu_typecast.h of the ttnn 0.81.1 wheel,
+    Source: `calculate_typecast_fp32_to_{int32,uint32,uint16,uint8}` in ckernel_sfpu_typecast.h of the 0.81.1 wheel,
     for both architectures; for uint16 the instructions SFPSWAP (an order of bits, in which NaN of positive sign comes
     last) and SFP_STOCH_RND as Tenstorrent's simulator has them.
 
