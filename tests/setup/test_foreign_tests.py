@@ -1,4 +1,4 @@
-"""scripts/foreign_tests.py: the sample is the seed's, outcomes are counted as what they are, the page gets the table."""
+"""scripts/foreign_tests.py: the sample is the seed's, an outcome counts as what it is, the page gets the table."""
 
 from __future__ import annotations
 
