@@ -13,6 +13,7 @@ PASSED, SKIPPED, OURS = "passed", "skipped", "ours"
 
 _LIMITS = (
     ("time", r"more than \d+ s for the"),
+    ("memory of the host", r"MemoryError|can't allocate memory|bad_alloc"),
     ("a larger system", r"wants a \d+x\d+ mesh"),
     ("support files", r"ModuleNotFoundError|ImportError|FileNotFoundError|No module named"),
     ("kernels or profiler", r"Tracing is not supported|tracy|ttnn\.generic_op|profiler"),

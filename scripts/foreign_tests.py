@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 from _foreign_outcomes import PASSED, Outcome, outcomes_of, table
 
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="run this path of the checkout instead of a sample; repeatable")
     parser.add_argument("--item-seconds", type=int, default=30)
     parser.add_argument("--file-seconds", type=int, default=180)
+    parser.add_argument("--gigabytes", type=int, default=10, help="of the host's memory, for one file")
     parser.add_argument("--minutes", type=float, default=1e9, help="start no further file after so long")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--section", default="hold-out")
@@ -78,7 +81,7 @@ def main() -> None:
     end = time.monotonic() + 60 * arguments.minutes
     for number, (file, result) in enumerate(results.items(), 1):
         if not result.exists() and time.monotonic() < end:
-            run(checkout, file, result, arguments.items, arguments.item_seconds, arguments.file_seconds)
+            run(checkout, file, result, Limits.of(arguments))
         if result.exists():
             print(f"[{number}/{len(results)}] {file}: {_counts(outcomes_of(result))}", flush=True)
     missing = [file for file, result in results.items() if not result.exists()]
@@ -115,7 +118,21 @@ def system_of_file(file: str) -> str:
     return next(system for pattern, system in SYSTEMS if fnmatch(file, pattern))
 
 
-def run(checkout: Path, file: str, result: Path, items: int, item_seconds: int, file_seconds: int) -> None:
+class Limits(NamedTuple):
+    """How much of a file is run: items of a function, seconds of an item, seconds and gigabytes of the file."""
+
+    items: int
+    item_seconds: int
+    file_seconds: int
+    gigabytes: int
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Limits:
+        """Those given on the command line."""
+        return cls(**{name: getattr(arguments, name) for name in cls._fields})
+
+
+def run(checkout: Path, file: str, result: Path, limits: Limits) -> None:
     """Run one file as it is and write an outcome a line to `result`; a crash or a file's time limit is one, too."""
     partial = result.with_suffix(".partial")
     partial.unlink(missing_ok=True)
@@ -124,18 +141,26 @@ def run(checkout: Path, file: str, result: Path, items: int, item_seconds: int, 
     command += ["-p", "_foreign_items", "-p", "no:cacheprovider", "--import-mode=importlib"]
     # tt-metal's conftest.py and tests/ttnn/conftest.py need a laboratory and another version; the file's folder's stays
     command += [f"--confcutdir={checkout / Path(file).parent}", "--tt-target=emulated"]
-    command += [f"--tt-system={system_of_file(file)}", f"--foreign-out={partial}", f"--foreign-items={items}"]
-    command += [f"--foreign-seconds={item_seconds}", file]
+    command += [f"--tt-system={system_of_file(file)}", f"--foreign-out={partial}"]
+    command += [f"--foreign-items={limits.items}", f"--foreign-seconds={limits.item_seconds}", file]
     paths = [str(Path(__file__).resolve().parent), str(checkout), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "TT_LOGGER_LEVEL": "FATAL"}
+    most = limits.gigabytes << 30
     with partial.with_suffix(".log").open("w") as log:
         try:
             done = subprocess.run(
-                command, cwd=checkout, env=environment, stdout=log, stderr=log, timeout=file_seconds, check=False
+                command,
+                cwd=checkout,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                timeout=limits.file_seconds,
+                check=False,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)),
             )
             ended = "" if done.returncode in (0, 1, 2, 5) else f"the process ended with {done.returncode}"
         except subprocess.TimeoutExpired:
-            ended = f"more than {file_seconds} s for the file"
+            ended = f"more than {limits.file_seconds} s for the file"
     with partial.open("a") as lines:
         if ended:
             lines.write(json.dumps({"id": file, "outcome": "ended", "text": ended}) + "\n")
