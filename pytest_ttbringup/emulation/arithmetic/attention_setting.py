@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.numerics.attention import Flash
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
+
+if TYPE_CHECKING:
+    import torch
 
 DEFAULT = KernelConfig(phases=2, fp32=False, approximate=True)
 """Attention without a compute kernel config, as in TT-NN's transformer/sdpa/sdpa.cpp; for decode that is assumed."""
@@ -15,6 +18,38 @@ TILE = 32
 
 _MOST = {False: 8, True: 4}
 """Tiles of keys that a decode kernel takes at most at a time: those that BF16 or FP32 destinations hold at once."""
+
+
+@dataclass(frozen=True)
+class AttentionMask:
+    """Which keys queries look at. Held as positions, since an arithmetic may do without the matrix.
+
+    Attributes:
+        last: the position of the last key that each query looks at, [B or 1, M]; None if all look at all keys.
+        window: how many keys up to that one, if not all.
+        triangle: whether `last` is simply a query's own place.
+    """
+
+    last: torch.Tensor | None = None
+    window: int | None = None
+    triangle: bool = False
+
+    @classmethod
+    def causal(cls, queries: int) -> AttentionMask:
+        """Each query looks at the keys up to its own place."""
+        import torch
+
+        return cls(torch.arange(queries)[None], triangle=True)
+
+    def hidden(self, queries: int, keys: int) -> torch.Tensor:
+        """[B or 1, M, S], true where a query does not look."""
+        import torch
+
+        if self.last is None:
+            return torch.zeros(1, queries, keys, dtype=torch.bool)
+        index, last = torch.arange(keys), self.last[..., None]
+        hidden = index > last
+        return hidden if self.window is None else hidden | (index <= last - self.window)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ttnn
 
     from pytest_ttbringup.emulation.arithmetic import Activation
-    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask, AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 NORM = KernelConfig(phases=4, fp32=True)
@@ -135,12 +135,20 @@ class Device:
         return rotate(x, rotated, cos, sin, given_or(compute_kernel_config, ROTARY))
 
     def attention(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, setting: AttentionSetting
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: AttentionMask, setting: AttentionSetting
     ) -> torch.Tensor:
-        small = q.numel() * min(k.shape[1], setting.chunk) <= SMALL
+        group, hidden = q.shape[1] // k.shape[1], mask.hidden(q.shape[2], k.shape[2])
+        if setting.decode:  # the queries of a group are rows of one product
+            queries, keys, values = q.unflatten(1, (-1, group)).flatten(2, 3).flatten(0, 1), k, v
+            hidden = hidden.repeat_interleave(k.shape[1], dim=0)
+        else:
+            queries, (keys, values) = q.flatten(0, 1), (it.repeat_interleave(group, dim=1) for it in (k, v))
+            hidden = hidden.repeat_interleave(q.shape[1], dim=0) if len(hidden) > 1 else hidden
+        keys, values = keys.flatten(0, 1), values.flatten(0, 1)
+        small = queries.numel() * min(k.shape[2], setting.chunk) <= SMALL
         # with FP32 destinations the difference drowns in what lies in BF16 between steps, and decode has to be quick
         exact = self._bit_by_bit or (small and not (setting.decode and setting.config.fp32))
-        return attend(q, k, v, hidden, setting.flash(exact=exact))
+        return attend(queries, keys, values, hidden, setting.flash(exact=exact)).view(*q.shape[:3], -1)
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
         """Blocks as the packer makes them; but a typecast to bfp8_b rounds once, as the simulator's bits have it."""
