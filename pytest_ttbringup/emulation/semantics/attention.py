@@ -77,6 +77,7 @@ def scaled_dot_product_attention_decode(
         program_config,
         compute_kernel_config,
         half_tiles=heads <= 16 and call.argument(0, "input_tensor_q").dtype == ttnn.bfloat16,
+        cache=None if "paged" in call.name else input_tensor_k.shape[2],
     )
     queries, keys, values = (it.flatten(0, 1) for it in (grouped, k, v))
     unseen = hidden.repeat_interleave(k.shape[1], dim=0)[:, None]
