@@ -10,7 +10,9 @@ import torch
 import ttnn
 from decode_inputs import read_history, shuffled_page_table
 from ttnn_models.config import ModelConfig
-from ttnn_models.kv_cache import ContiguousKVCache, KVCache, PagedKVCache
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
+from ttnn_models.kv_cache import KVCache
+from ttnn_models.paged_kv_cache import PagedKVCache
 from ttnn_models.prefill_chunk import PrefillChunk
 
 from pytest_ttbringup.fixtures.compare import Compare

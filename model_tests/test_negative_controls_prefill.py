@@ -15,9 +15,10 @@ import torch
 import ttnn
 from ttnn_models.attention import Attention
 from ttnn_models.config import DECODE_BATCH
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.generator import Generator
-from ttnn_models.kv_cache import ContiguousKVCache, PagedKVCache
 from ttnn_models.model import CausalLM
+from ttnn_models.paged_kv_cache import PagedKVCache
 from ttnn_models.prefill_chunk import PrefillChunk
 from ttnn_models.rotary_embedding import RotaryEmbedding, RotaryTables
 from ttnn_models.weights import UNCACHED
