@@ -60,6 +60,11 @@ class Parallelism:
         """Whether a chip keeps only its columns of the hidden state."""
         return self.residual == "fractured" and self.tensor > 1
 
+    @property
+    def columns(self) -> int | None:
+        """The dimension of [1, 1, rows, D] that the residual deals out to the chips of an instance; None for none."""
+        return 3 if self.fractured else None
+
     def mapper(self, *, data: int | None = None, tensor: int | None = None) -> ttnn.MeshMapperConfig:
         """How a host tensor is dealt out: along dimension `data` to the instances, along `tensor` to their chips."""
         if self.data * self.tensor == 1:
@@ -103,6 +108,14 @@ class Parallelism:
             return _all_equal([(number * self.tensor, row) for number, row in enumerate(rows)])
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=data)
 
+    def residual_on_host(self, x: ttnn.Tensor) -> torch.Tensor:
+        """A prefill's [1, 1, S, D] as the residual keeps it, all of whose instances read the same, on the host.
+
+        Raises:
+            AssertionError: chips that should hold the same do not.
+        """
+        return self.join(x, tensor_dim=self.columns)
+
     def spread(self, given: Form, taken: Form, *, users: bool = True) -> Spread:
         """For `compare`: a module's input and output, whose rows are the users of all instances.
 
@@ -111,11 +124,10 @@ class Parallelism:
             taken: the output's.
             users: False for a prefill, where every instance reads the same.
         """
-        columns = 3 if self.fractured else None
         dims: dict[Form, tuple[int | None, int | None]] = {
             "tokens": (0, None),
             "whole": (2, None),
-            "residual": (2, columns),
+            "residual": (2, self.columns),
         }
         given_dims, taken_dims = ((data if users else None, tensor) for data, tensor in (dims[given], dims[taken]))
         return Spread(self, given_dims, taken_dims)
