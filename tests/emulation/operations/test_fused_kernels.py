@@ -130,11 +130,14 @@ def test_experts_outputs_are_summed(device: ttnn.MeshDevice, with_table: bool) -
     table[experts[..., 1].unique().long()] = -1
     counted = table[experts.long()] >= 0 if with_table else weights != 0
     place: Callable[..., ttnn.Tensor] = ttnn.from_torch
-    given_table = [place(it, dtype=ttnn.int32, device=device) for it in (experts, table)] if with_table else []
+    given_table = [
+        place(experts, dtype=ttnn.uint16, device=device),
+        place(table, dtype=ttnn.int32, device=device),
+    ]
     out = ttnn.experimental.deepseek_prefill.post_combine_reduce(
         place(outputs, dtype=ttnn.bfloat16, device=device),
         place(weights.unsqueeze(-1), dtype=ttnn.bfloat16, device=device),
-        *given_table,
+        *(given_table if with_table else []),
     )
     terms = torch.where(counted.unsqueeze(-1), outputs.nan_to_num() * weights.unsqueeze(-1), 0.0)
     check_with_control(out, terms.double().sum(3), atol=2e-2)
