@@ -3,12 +3,14 @@
 A record is a dictionary of plain types, written as JSON under the property name `ttbringup`, so that it survives
 pytest-xdist and can be read from JUnit XML:
 
-- `{"kind": "stage", "stage": 2, "model": "tiny-llama", "target": "emulated", "numerics": "exact", "test": "decode_mlp",
-  "case": "first"}`, one per stage test;
+- `{"kind": "stage", "stage": 2, "model": "tiny-llama", "target": "emulated", "numerics": "exact",
+  "precision": "default", "test": "decode_mlp", "case": "first"}`, one per stage test;
 - `{"kind": "comparison", "name": …, "pcc": …, "threshold": …, "passed": …, "where": …, …}` from `Comparison.record`;
 - `{"kind": "tokens", "top1": …, "top5": …, "kl": …, "passed": …, …}` from `TokenAccuracy.record`;
 - `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`;
 - `{"kind": "text", "prompt": …, "text": …, "reference": …}` from `compare.text`, which proves nothing by itself;
+- `{"kind": "decode step", "weights": …, "cache": …}`, bytes of one chip that a step reads: weights, and the KV cache for
+  each position that all users have behind them;
 - `{"kind": "memory", "device": …, "dram": {"peak": …, "size": …, "banks": …}, "l1": {…}}`, bytes of one bank.
 """
 
@@ -37,11 +39,20 @@ def text_record(prompt: str, text: str, reference: str) -> dict[str, Any]:
     return {"kind": "text", "prompt": prompt, "text": text, "reference": reference}
 
 
-def stage_record(stage: int, *, model: str, target: str, test: str, case: str, numerics: str = "") -> dict[str, Any]:
-    """The record that a test belongs to a stage. `model` and `case` are empty when the test has none, `numerics` on
-    targets that compute as they are built.
+def decode_step_record(weights: float, cache: float) -> dict[str, Any]:
+    """The record of the bytes that a decode step reads of one chip: of weights, and of the KV cache for one position of
+    all users.
     """
-    where = {"target": target, "numerics": numerics}
+    return {"kind": "decode step", "weights": weights, "cache": cache}
+
+
+def stage_record(
+    stage: int, *, model: str, target: str, test: str, case: str, numerics: str = "", precision: str = ""
+) -> dict[str, Any]:
+    """The record that a test belongs to a stage. `model` and `case` are empty when the test has none, `numerics` on
+    targets that compute as they are built, `precision` for a test without a model.
+    """
+    where = {"target": target, "numerics": numerics, "precision": precision}
     return {"kind": "stage", "stage": stage, "model": model, **where, "test": test, "case": case}
 
 
