@@ -27,11 +27,11 @@ def cache_bytes_per_position(model: CausalLM) -> float:
     columns = -(-config.head_dim // TILE_SIZE) * TILE_SIZE
     values = 2 * DECODE_BATCH * config.num_kv_heads * columns
     formats = [format_name(layer.attention.precision.kv_cache) for layer in model.decoder.layers]
-    return sum(values * BYTES_PER_VALUE[it] for it in formats)
+    return float(sum(values * BYTES_PER_VALUE[it] for it in formats))
 
 
 def _bytes(tensor: ttnn.Tensor) -> float:
-    return prod(tensor.padded_shape) * BYTES_PER_VALUE[format_name(tensor.dtype)]
+    return float(prod(tensor.padded_shape)) * BYTES_PER_VALUE[format_name(tensor.dtype)]
 
 
 def _tensors(owner: Any) -> Iterator[ttnn.Tensor]:

@@ -9,8 +9,8 @@ pytest-xdist and can be read from JUnit XML:
 - `{"kind": "tokens", "top1": …, "top5": …, "kl": …, "passed": …, …}` from `TokenAccuracy.record`;
 - `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`;
 - `{"kind": "text", "prompt": …, "text": …, "reference": …}` from `compare.text`, which proves nothing by itself;
-- `{"kind": "decode step", "weights": …, "cache": …}`, bytes of one chip that a step reads: weights, and the KV cache for
-  each position that all users have behind them;
+- `{"kind": "decode step", "weights": …, "cache": …}`, bytes of one chip that a step reads: of weights, and of the KV
+  cache for each position that all users have behind them;
 - `{"kind": "memory", "device": …, "dram": {"peak": …, "size": …, "banks": …}, "l1": {…}}`, bytes of one bank.
 """
 

@@ -66,9 +66,10 @@ def check_files(choices: Sequence[Choice], tests: Path, model: str, layers: int,
         BringupError: one is wrong, or names layers that the model does not have; or the ladder has no precisions.
     """
     if not (tests / "ttnn_models").is_dir():
-        raise BringupError(
-            f"{tests} holds no ttnn_models, whose precision would be chosen. Name the ladder by --tests."
-        )
+        files = [choice.precision for choice in choices if choice.precision not in PRESETS]
+        if files:
+            raise BringupError(f"--choices={files[0]}: {tests} holds no ttnn_models, whose precision a file states.")
+        return
     if str(tests) not in sys.path:
         sys.path.insert(0, str(tests))
     os.environ.setdefault("LOGURU_LEVEL", "WARNING")  # TT-NN prints its whole configuration at import

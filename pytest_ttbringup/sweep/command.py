@@ -14,15 +14,27 @@ from typing import Any
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.files import write_atomically
-from pytest_ttbringup.option_table import CACHE, DEFAULT_MODEL, LAYERS, MODEL, NUMERICS, SEED, SYSTEM, TARGET
+from pytest_ttbringup.option_table import (
+    CACHE,
+    DEFAULT_MODEL,
+    LAYERS,
+    MESH,
+    MODEL,
+    NUMERICS,
+    PCC_THRESHOLD,
+    SEED,
+    SYSTEM,
+    TARGET,
+)
 from pytest_ttbringup.planning.footprint import Workload
 from pytest_ttbringup.sweep import plot, table
-from pytest_ttbringup.sweep.choices import FOLDER, Choice, check_files, choices_of
+from pytest_ttbringup.sweep.choices import FOLDER, check_files, choices_of
 from pytest_ttbringup.sweep.ladder_run import measure
+from pytest_ttbringup.sweep.measurement import Measurement
 from pytest_ttbringup.sweep.speed import decode_bound
 from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, default_target, system_of
 
-_PASSED_ON = (TARGET, SYSTEM, NUMERICS, LAYERS, SEED, CACHE)
+_PASSED_ON = (TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, LAYERS, SEED, CACHE)
 _BOUND = "the time a chip's DRAM takes to deliver weights and KV cache once, at its peak bandwidth: no run beats it"
 
 
@@ -69,28 +81,33 @@ def run(options: argparse.Namespace) -> str:
     catalog.check(options.model)
     choices = choices_of(options.choices, tests)
     context = _context(options, entry.name, _positions(options.model))
+    bound = f"32 users with {context} positions each: {_BOUND}"
     with _folder(options.out) as folder:
         check_files(choices, tests, entry.name, catalog.layer_count(options.model), folder if options.out else None)
-        rows = _measured(choices, tests, _arguments(options), folder, system, context)
-        what = f"{entry.name} on {target} ({system.name}), ttnn {version('ttnn')}"
-        bound = f"32 users with {context} positions each: {_BOUND}"
-        if options.out:
-            _write(folder, rows, what, {"model": entry.name, "target": target, "system": system.name, "bound": bound})
-    head = f"precision sweep of {what}\nMB/step and tokens/s/user: {bound}\n"
+        measured: list[Measurement] = []
+        start = time.monotonic()
+        for number, choice in enumerate(choices, start=1):
+            report = _reporter(f"{choice.name} ({number} of {len(choices)})", start)
+            report("starts")
+            measured.append(measure(choice, tests, _arguments(options), folder, report))
+            report(f"{measured[-1].tests} tests, {measured[-1].red} red")
+            rows = table.rows_of(measured, [decode_bound(it, system, context) for it in measured], context)
+            what = _what(entry.name, target, system, measured)
+            if options.out:  # after each choice, so that a sweep which is stopped has shown something
+                about: dict[str, object] = {
+                    "model": entry.name,
+                    "target": target,
+                    "system": system.name,
+                    "bound": bound,
+                }
+                _write(folder, rows, what, about)
+    head = f"precision sweep of {what}\nMB/step and tokens/s/user are bounds, {bound}\n"
     return "\n".join([head, table.as_text(rows), plot.as_text(rows)])
 
 
-def _measured(
-    choices: Sequence[Choice], tests: Path, arguments: Sequence[str], folder: Path, system: System, context: int
-) -> list[table.Row]:
-    start = time.monotonic()
-    measured = []
-    for number, choice in enumerate(choices, start=1):
-        report = _reporter(f"{choice.name} ({number} of {len(choices)})", start)
-        report("starts")
-        measured.append(measure(choice, tests, arguments, folder, report))
-        report(f"{measured[-1].tests} tests, {len(measured[-1].failures)} red")
-    return table.rows_of(measured, [decode_bound(it, system, context) for it in measured], context)
+def _what(model: str, target: str, system: System, measured: Sequence[Measurement]) -> str:
+    numerics = next((f", numerics {it.numerics}" for it in measured if it.numerics), "")
+    return f"{model} on {target} ({system.name}), ttnn {version('ttnn')}{numerics}"
 
 
 def _reporter(name: str, start: float) -> Callable[[str], None]:

@@ -74,6 +74,6 @@ def _run(command: Sequence[str], log: Path, report: Callable[[str], None]) -> in
 
 
 def _last_words(log: Path) -> str:
+    """What pytest called an error if it did, else the last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("ERROR:", "E  ", "INTERNALERROR>"))]
-    return (errors or lines or ["it said nothing"])[-1 if not errors else 0]
+    return next((line for line in lines if line.startswith("ERROR: ")), lines[-1] if lines else "it said nothing")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
 
 from pytest_ttbringup.reporting.records import records
 
@@ -18,20 +18,21 @@ class Measurement:
     Attributes:
         name: of the choice.
         precision: as `--tt-precision` takes it.
-        pcc: the least of the modules' comparisons; None when none was measured.
-        pcc_at: where that was.
+        modules: the least PCC of each module's comparisons, by its test.
+        numerics: how the emulated target computed; empty on others.
         top1, top5, kl, perplexity: of teacher forcing, as `comparison.TokenAccuracy`; None when it measured nothing.
         weight_bytes: that a decode step reads of one chip; None when the model was not built.
         cache_bytes: the same of the KV cache, for one position of all users.
         tests: that ran.
-        failures: what is red and why, one line each; also when nothing ran at all.
+        red: how many of them did not pass, skipped ones included.
+        failures: which tests are red and why; also that nothing ran at all.
         seconds: the run took.
     """
 
     name: str
     precision: str
-    pcc: float | None = None
-    pcc_at: str = ""
+    modules: Mapping[str, float] = field(default_factory=dict)
+    numerics: str = ""
     top1: float | None = None
     top5: float | None = None
     kl: float | None = None
@@ -39,6 +40,7 @@ class Measurement:
     weight_bytes: float | None = None
     cache_bytes: float | None = None
     tests: int = 0
+    red: int = 0
     failures: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -50,24 +52,20 @@ def read_junit(path: Path, name: str, precision: str, seconds: float) -> Measure
         OSError: there is no such file.
         xml.etree.ElementTree.ParseError: it is not whole.
     """
-    cases = list(ElementTree.parse(path).getroot().iter("testcase"))
-    found: list[dict[str, Any]] = []
-    failures = []
+    cases = [_Case.of(it) for it in ET.parse(path).getroot().iter("testcase")]
+    modules: dict[str, float] = {}
     for case in cases:
-        of_case = list(records(_properties(case)))
-        stage = next((it for it in of_case if it["kind"] == "stage"), {})
-        label = f"{stage.get('test', case.get('name'))} {stage.get('case', '')}".strip()
-        found += [{**it, "label": label} for it in of_case]
-        failures += [f"{label}: {reason}" for reason in _reasons(case, of_case)]
-    compared = [it for it in found if it["kind"] == "comparison" and it.get("pcc") is not None]
-    worst = min(compared, key=lambda it: float(it["pcc"]), default={})
-    tokens = next((it for it in found if it["kind"] == "tokens"), {})
-    step = next((it for it in found if it["kind"] == "decode step"), {})
+        for record in case.found("comparison"):
+            if record.get("pcc") is not None:
+                modules[case.test] = min(record["pcc"], modules.get(case.test, 1.0))
+    stage, tokens, step = (
+        next((it for case in cases for it in case.found(kind)), {}) for kind in ("stage", "tokens", "decode step")
+    )
     return Measurement(
         name=name,
         precision=precision,
-        pcc=worst.get("pcc"),
-        pcc_at=worst.get("label", ""),
+        modules=modules,
+        numerics=stage.get("numerics", ""),
         top1=tokens.get("top1"),
         top5=tokens.get("top5"),
         kl=tokens.get("kl"),
@@ -75,28 +73,57 @@ def read_junit(path: Path, name: str, precision: str, seconds: float) -> Measure
         weight_bytes=step.get("weights"),
         cache_bytes=step.get("cache"),
         tests=len(cases),
-        failures=tuple(failures),
+        red=sum(bool(case.reason) for case in cases),
+        failures=tuple(_failures(cases)),
         seconds=seconds,
     )
 
 
-def _properties(case: ElementTree.Element) -> list[tuple[str | None, str | None]]:
-    return [(it.get("name"), it.get("value")) for it in case.iter("property")]
+class _Case(NamedTuple):
+    """A test of the run: what it left, and why it is red (empty if it is not)."""
+
+    test: str
+    case: str
+    records: list[dict[str, Any]]
+    reason: str
+
+    @classmethod
+    def of(cls, element: ET.Element) -> _Case:
+        left = list(records((it.get("name"), it.get("value")) for it in element.iter("property")))
+        stage = next((it for it in left if it["kind"] == "stage"), {})
+        test, case = str(stage.get("test", element.get("name"))), str(stage.get("case", ""))
+        return cls(test, case, left, _reason(element, left))
+
+    def found(self, kind: str) -> list[dict[str, Any]]:
+        return [it for it in self.records if it["kind"] == kind]
+
+    def worst(self) -> float:
+        """The least PCC; 1 where none was measured."""
+        return min((it["pcc"] for it in self.found("comparison") if it.get("pcc") is not None), default=1.0)
 
 
-def _reasons(case: ElementTree.Element, of_case: Sequence[dict[str, Any]]) -> list[str]:
+def _failures(cases: Sequence[_Case]) -> Iterator[str]:
+    """For each test that is red in some cases: how many, and why the worst of them is."""
+    for test in dict.fromkeys(case.test for case in cases):
+        of_test = [case for case in cases if case.test == test]
+        red = sorted((case for case in of_test if case.reason), key=_Case.worst)
+        if red:
+            count = f" ({len(red)} of {len(of_test)} cases, worst {red[0].case})" if len(of_test) > 1 else ""
+            yield f"{test}{count}: {red[0].reason}"
+
+
+def _reason(element: ET.Element, left: Sequence[dict[str, Any]]) -> str:
     """Why a test is red: what a comparison missed, in the figures of its record; else the message's first line."""
-    outcomes = [it for tag in ("failure", "error") for it in case.iter(tag)]
+    outcomes = [it for tag in ("failure", "error", "skipped") for it in element.iter(tag)]
     if not outcomes:
-        return [f"skipped: {it.get('message')}" for it in case.iter("skipped")]
-    missed = [it for it in of_case if it.get("passed") is False]
-    for it in missed:
-        if it["kind"] == "tokens":
-            return [_tokens(it)]
-        if it["kind"] == "comparison" and it["reason"] == "pcc":
-            return [f"PCC {it['pcc']:.5f} < {it['threshold']}"]
+        return ""
+    for it in left:
+        if it.get("passed") is False and it["kind"] == "tokens":
+            return _tokens(it)
+        if it.get("passed") is False and it["kind"] == "comparison" and it["reason"] == "pcc":
+            return f"PCC {it['pcc']:.5f} < {it['threshold']}"
     said = (outcomes[0].get("message") or "").splitlines()
-    return [said[0] if said else outcomes[0].tag]
+    return f"{outcomes[0].tag}: {said[0]}" if said else outcomes[0].tag
 
 
 def _tokens(record: dict[str, Any]) -> str:

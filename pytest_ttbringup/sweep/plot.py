@@ -26,9 +26,10 @@ class Dot(NamedTuple):
 
 def dots_of(rows: Sequence[Row]) -> list[Dot]:
     """The measured choices, spread over the whole square."""
-    found = [(row, row.point.speed, -math.log10(max(row.point.loss, _LEAST_KL))) for row in rows if row.point]
-    across, up = (_scale([it[axis] for it in found]) for axis in (1, 2))
-    return [Dot(row, x, y) for (row, _, _), x, y in zip(found, across, up, strict=True)]
+    points = [(row, row.point) for row in rows if row.point]
+    across = _scale([point.speed for _, point in points])
+    up = _scale([-math.log10(max(point.loss, _LEAST_KL)) for _, point in points])
+    return [Dot(row, x, y) for (row, _), x, y in zip(points, across, up, strict=True)]
 
 
 def as_text(rows: Sequence[Row], columns: int = 60, lines: int = 12) -> str:
@@ -66,7 +67,7 @@ def as_svg(rows: Sequence[Row], title: str) -> str:
     dots = dots_of(rows)
     front = sorted((dot for dot in dots if dot.row.better is None), key=lambda dot: dot.x)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         _words(left, 24, title, size=15),
         f'<path d="M{left} {top - 10}V{top + up + 10}H{left + across + 10}" fill="none" stroke="black"/>',

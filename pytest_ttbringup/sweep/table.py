@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pytest_ttbringup.sweep.measurement import Measurement
 from pytest_ttbringup.sweep.pareto import Point, dominators
 
-COLUMNS = ("choice", "modules' PCC", "top-1", "top-5", "KL", "MB/step", "tokens/s/user", "rungs", "Pareto")
-USERS = 32
-"""That a decode step serves."""
+COLUMNS = ("choice", "PCC", "top-1", "top-5", "KL", "MB/step", "tokens/s/user", "tests", "Pareto")
 
 
 @dataclass(frozen=True)
@@ -55,20 +54,59 @@ def rows_of(measured: Sequence[Measurement], seconds: Sequence[float | None], co
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """A table, and a line for every red test."""
-    table = [COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    red = [f"{row.measured.name}: {reason}" for row in rows for reason in row.measured.failures]
-    return "\n".join([*lines, *(["", "red:", *(f"  {line}" for line in red)] if red else []), ""])
+    """The choices, the modules' PCC in each, why tests are red, and the fastest choice without any."""
+    parts = [_aligned([COLUMNS, *(_cells(row) for row in rows)]), _aligned(_modules(rows)), _red(rows), [advice(rows)]]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """The same as Markdown."""
-    table = [COLUMNS, ("---",) * len(COLUMNS), *(_cells(row) for row in rows)]
-    lines = [f"| {' | '.join(cells)} |" for cells in table]
-    red = [f"- {row.measured.name}: {reason}" for row in rows for reason in row.measured.failures]
-    return "\n".join([*lines, *(["", *red] if red else []), ""])
+    tables = [COLUMNS, *(_cells(row) for row in rows)], _modules(rows)
+    red = [f"- {line.strip()}" for line in _red(rows)[1:]]
+    parts = [*(_piped(it) for it in tables), red, [advice(rows)]]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def advice(rows: Sequence[Row]) -> str:
+    """The fastest choice that is nowhere red."""
+    green = [(row.point.speed, row.measured.name) for row in rows if row.point and not row.measured.failures]
+    if not green:
+        return "no choice is green on every test"
+    speed, name = max(green)
+    return f"fastest with every test green: {name}, at most {_rounded(speed)} tokens/s/user"
+
+
+def _modules(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The least PCC of each module in each choice; empty if none was measured."""
+    tests = list(dict.fromkeys(test for row in rows for test in row.measured.modules))
+    if not tests:
+        return []
+    heading = ("least PCC", *(test.removeprefix("decode_") for test in tests))
+    return [heading, *((row.measured.name, *(_pcc(row.measured.modules.get(it)) for it in tests)) for row in rows)]
+
+
+def _red(rows: Sequence[Row]) -> list[str]:
+    lines = [f"  {row.measured.name}: {reason}" for row in rows for reason in row.measured.failures]
+    return ["red:", *lines] if lines else []
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+
+
+def _piped(table: Sequence[Sequence[str]]) -> list[str]:
+    if not table:
+        return []
+    return [f"| {' | '.join(cells)} |" for cells in (table[0], ["---"] * len(table[0]), *table[1:])]
+
+
+def _pcc(value: float | None) -> str:
+    return "-" if value is None else f"{math.floor(value * 1e5) / 1e5:.5f}"  # never up to a threshold it misses
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -93,16 +131,15 @@ def _record(row: Row) -> dict[str, object]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     it = row.measured
-    place = f" ({it.pcc_at})" if it.pcc_at else ""
+    shares = ("-" if share is None else f"{math.floor(share * 1000) / 10:.1f} %" for share in (it.top1, it.top5))
     return (
         it.name,
-        "-" if it.pcc is None else f"{it.pcc:.5f}{place}",
-        "-" if it.top1 is None else f"{it.top1:.1%}",
-        "-" if it.top5 is None else f"{it.top5:.1%}",
+        _pcc(min(it.modules.values(), default=None)),
+        *shares,
         "-" if it.kl is None else f"{it.kl:.4f}",
-        "-" if row.megabytes is None else f"{row.megabytes:.4g}",
-        "-" if row.seconds is None else f"{1 / row.seconds:.4g}",
-        f"{len(it.failures)} red of {it.tests}" if it.failures else f"green, {it.tests}",
+        "-" if row.megabytes is None else _rounded(row.megabytes),
+        "-" if row.seconds is None else _rounded(1 / row.seconds),
+        (f"{it.red} red of {it.tests}" if it.failures else f"green, {it.tests}") if it.tests else "stopped",
         row.verdict,
     )
 
