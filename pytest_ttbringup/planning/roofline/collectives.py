@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from pytest_ttbringup.planning.roofline.operations import Operand, Operation
-
-ALL_REDUCE = "AllReduce"
-ALL_GATHER = "AllGather"
+from pytest_ttbringup.planning.roofline.operations import ALL_GATHER, REDUCE_SCATTER, Operand, Operation
 
 
 def with_collectives(operations: Sequence[Operation], *, chips: int, hidden: int) -> Iterator[Operation]:
     """One chip's share of a model, with what its chips must exchange.
 
     Each chip has a part of the heads and of the MLP's columns, so that the two products that come back to the residual
-    stream (of the attention's output and of the MLP's) are sums over chips: an all_reduce of [rows, hidden] follows
-    each. Each has a part of the vocabulary: an all_gather joins what the argmax of each found, of which only a pair of
-    numbers a row need be sent, so it is not counted.
+    stream (of the attention's output and of the MLP's) are sums over chips, and an all_reduce of [rows, hidden] follows
+    each. Each has a part of the vocabulary, too; of that only the best logit of each row and its place need be
+    exchanged, which is not counted.
 
     Args:
         operations: of one chip.
@@ -26,10 +24,12 @@ def with_collectives(operations: Sequence[Operation], *, chips: int, hidden: int
     for operation in operations:
         yield operation
         if chips > 1 and operation.is_matmul and operation.outputs[0].shape[-1] == hidden:
-            (out,) = operation.outputs
-            yield all_reduce(out, chips)
+            yield from all_reduce(operation.outputs[0], chips)
 
 
-def all_reduce(tensor: Operand, chips: int) -> Operation:
-    """An all_reduce of a tensor that each of `chips` has a summand of."""
-    return Operation(ALL_REDUCE, (tensor,), (tensor,), chips=chips)
+def all_reduce(tensor: Operand, chips: int) -> Iterator[Operation]:
+    """What `ttnn.all_reduce` issues for a tensor that each of `chips` has a summand of: reduce_scatter, all_gather."""
+    *outer, columns = tensor.shape
+    part = replace(tensor, shape=(*outer, columns // chips))
+    yield Operation(REDUCE_SCATTER, (tensor,), (part,))
+    yield Operation(ALL_GATHER, (part,), (tensor,))

@@ -25,6 +25,9 @@ PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 TensixCoprocessor/MVMUL.md`; the same in TT-Metal's report on matrix multiply FLOPS: 16, 32, 48, 64 cycles a tile).
 """
 
+ALL_GATHER = "AllGather"
+REDUCE_SCATTER = "ReduceScatter"
+
 
 @dataclass(frozen=True)
 class Operand:
@@ -67,7 +70,6 @@ class Operation:
         fidelity: a key of `PHASES`; empty where its attributes state none.
         causal: whether attention is; of prefill attention only.
         start: the position of a prefill chunk's first row; of chunked prefill attention only.
-        chips: chips that take part in a collective; else 1.
     """
 
     name: str
@@ -76,12 +78,11 @@ class Operation:
     fidelity: str = ""
     causal: bool = False
     start: int = 0
-    chips: int = 1
 
     @property
     def kind(self) -> str:
         """The name without what all names end in: `Matmul`."""
-        return self.name.removesuffix("Operation").removesuffix("Device")
+        return kind_of(self.name)
 
     @property
     def label(self) -> str:
@@ -106,9 +107,22 @@ class Operation:
         return self.kind in ("SDPA", "ChunkedSDPA")
 
     @property
+    def chips(self) -> int:
+        """How many take part in a collective, by how much larger one side is than the other; 1 in other operations."""
+        if self.kind not in (ALL_GATHER, REDUCE_SCATTER):
+            return 1
+        sizes = [math.prod(it.shape) for it in (self.inputs[0], self.outputs[-1])]
+        return max(sizes) // min(sizes)
+
+    @property
     def is_product(self) -> bool:
         """Whether the matrix unit's work in it is counted."""
         return self.is_matmul or self.is_decode_attention or self.is_prefill_attention
+
+
+def kind_of(name: str) -> str:
+    """The name of a device operation without what most end in, and some in some versions of TT-NN."""
+    return name.removesuffix("Operation").removesuffix("Device")
 
 
 def up(value: int, multiple: int) -> int:

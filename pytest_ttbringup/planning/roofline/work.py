@@ -14,7 +14,14 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pytest_ttbringup.planning.roofline.operations import BYTES_PER_VALUE, TILE, Operation, up
+from pytest_ttbringup.planning.roofline.operations import (
+    ALL_GATHER,
+    BYTES_PER_VALUE,
+    REDUCE_SCATTER,
+    TILE,
+    Operation,
+    up,
+)
 
 
 class Step(NamedTuple):
@@ -135,10 +142,15 @@ def _in_place(operation: Operation, step: Step) -> Work:  # noqa: ARG001
     return Work(dram=2 * sum(it.size for it in operation.inputs if it.in_dram))
 
 
-def _all_reduce(operation: Operation, step: Step) -> Work:
-    """2 (N - 1) / N of the tensor pass each place between N chips (TT-Metal, tech_reports/CCLs/CCL_bandwidth.md)."""
-    passed = 2 * (operation.chips - 1) / operation.chips * operation.inputs[0].size
-    return Work(dram=_moves_all(operation, step).dram, ethernet=passed)
+def _collective(operation: Operation, step: Step) -> Work:  # noqa: ARG001
+    """(N - 1) / N of the whole tensor pass each place between N chips (TT-Metal, tech_reports/CCLs/CCL_bandwidth.md).
+
+    The last output is the result; what a kernel keeps in between is not counted.
+    """
+    ends = (operation.inputs[0], operation.outputs[-1])
+    whole = max(it.size for it in ends)
+    passed = (operation.chips - 1) / operation.chips * whole
+    return Work(dram=sum(it.size for it in ends if it.in_dram), ethernet=passed)
 
 
 _RULES: dict[str, Callable[[Operation, Step], Work]] = {
@@ -152,5 +164,6 @@ _RULES: dict[str, Callable[[Operation, Step], Work]] = {
     "PagedFillCache": _fill_cache,
     "Slice": _slice,
     "PlusOne": _in_place,
-    "AllReduce": _all_reduce,
+    ALL_GATHER: _collective,
+    REDUCE_SCATTER: _collective,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_ttbringup.planning.roofline.collectives import all_reduce
 from pytest_ttbringup.planning.roofline.operations import Operand, Operation
 from pytest_ttbringup.planning.roofline.work import Step, Work
 
@@ -107,7 +108,8 @@ def test_an_operation_without_a_rule_moves_what_it_is_given_and_what_it_makes() 
     assert Work.of(operation) == Work(dram=2 * BF16_TILE + 32 * 2 * BF16_TILE)
 
 
-def test_an_all_reduce_of_n_chips() -> None:
+def test_an_all_reduce_of_eight_chips_passes_seven_eighths_twice() -> None:
     x = l1(1, 1, 32, 4096)
-    work = Work.of(Operation("AllReduce", (x,), (x,), chips=8))
-    assert work == Work(ethernet=2 * 7 / 8 * 128 * BF16_TILE)
+    scatter, gather = all_reduce(x, 8)
+    assert Work.of(scatter) == Work.of(gather) == Work(ethernet=7 / 8 * 128 * BF16_TILE)
+    assert (scatter.chips, gather.chips) == (8, 8)
