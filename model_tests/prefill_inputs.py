@@ -11,6 +11,7 @@ import ttnn
 from decode_inputs import read_history, shuffled_page_table
 from ttnn_models.config import ModelConfig
 from ttnn_models.kv_cache import ContiguousKVCache, KVCache, PagedKVCache
+from ttnn_models.precision import DEFAULT_PRECISION, PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk
 
 from pytest_ttbringup.fixtures.compare import Compare
@@ -60,16 +61,21 @@ def padded(x: torch.Tensor, rows: int) -> torch.Tensor:
     return torch.cat([x, noise])[None, None]
 
 
-def new_cache(kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig) -> KVCache:
+def new_cache(
+    kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig, precision: PrecisionConfig = DEFAULT_PRECISION
+) -> KVCache:
     """A `contiguous` or a `paged` cache, the latter with a shuffled page table."""
     if kind == "contiguous":
-        return ContiguousKVCache(mesh_device, config)
-    return PagedKVCache(mesh_device, config, page_table=shuffled_page_table(mesh_device, config))
+        return ContiguousKVCache(mesh_device, config, precision=precision)
+    page_table = shuffled_page_table(mesh_device, config)
+    return PagedKVCache(mesh_device, config, page_table=page_table, precision=precision)
 
 
-def used_cache(kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig) -> KVCache:
+def used_cache(
+    kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig, precision: PrecisionConfig = DEFAULT_PRECISION
+) -> KVCache:
     """A cache in which every position of every user holds something."""
-    cache = new_cache(kind, mesh_device, config)
+    cache = new_cache(kind, mesh_device, config, precision)
     generator = torch.Generator().manual_seed(3)
     shape = (32, config.num_kv_heads, config.max_seq_len, config.head_dim)
     cache.load_torch(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))

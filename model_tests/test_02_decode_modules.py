@@ -16,6 +16,7 @@ from ttnn_models.kv_cache import ContiguousKVCache, PagedKVCache
 from ttnn_models.layouts import user_sharded
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rope import from_interleaved, to_interleaved
 from ttnn_models.rotary_embedding import RotaryEmbedding
@@ -38,11 +39,12 @@ def test_decode_rms_norm(
     layer: LayerKey,
     norm: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
-    rms_norm = RMSNorm(mesh_device, model_config, reference.weight)
+    rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
     compare(
         reference,
         rms_norm.decode,
@@ -91,6 +93,7 @@ def test_decode_attention(
     place: str,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
     weight_cache: WeightCache,
@@ -103,12 +106,22 @@ def test_decode_attention(
     expected = reference_decode_attention(model.reference, model.layer_index(layer), x, keys, values, positions)
 
     attention = Attention(
-        mesh_device, model_config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device,
+        model_config,
+        model.layer_weights(layer),
+        rotary=rotary,
+        precision=precision,
+        weight_cache=weight_cache,
     )
     kv_cache = (
-        ContiguousKVCache(mesh_device, model_config)
+        ContiguousKVCache(mesh_device, model_config, precision=precision)
         if cache == "contiguous"
-        else PagedKVCache(mesh_device, model_config, page_table=shuffled_page_table(mesh_device, model_config))
+        else PagedKVCache(
+            mesh_device,
+            model_config,
+            page_table=shuffled_page_table(mesh_device, model_config),
+            precision=precision,
+        )
     )
     write_history(kv_cache, keys, values, model_config.max_seq_len)
     before = read_history(kv_cache)
@@ -131,11 +144,12 @@ def test_decode_mlp(
     model: BringupModel,
     layer: LayerKey,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), weight_cache=weight_cache)
+    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
     x = model.decode_activations(layer=layer, point="mlp")
     compare(model.reference_layer(layer).mlp, mlp.decode, x[None, None], axes=USERS)
 
@@ -143,23 +157,25 @@ def test_decode_mlp(
 def test_decode_embedding(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     tokens = torch.randint(model_config.vocab_size, (1, 32), generator=torch.Generator().manual_seed(model.seed))
     tokens[0, 0], tokens[0, 1] = 0, model_config.vocab_size - 1
-    embedding = Embedding(mesh_device, model_config, model.weights(), weight_cache=weight_cache)
+    embedding = Embedding(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
     compare(model.reference.model.embed_tokens, embedding.decode, tokens, axes=USERS)
 
 
 def test_decode_lm_head(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     x = model.reference.model.norm(model.decode_activations(layer="last"))
-    lm_head = LMHead(mesh_device, model_config, model.weights(), weight_cache=weight_cache)
+    lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
     compare(model.reference.lm_head, lm_head.decode, x[None, None], axes=(None, None, "user", "token"))

@@ -33,6 +33,7 @@ from ttnn_models.embedding import Embedding
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.model import CausalLM
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk, padded_rows
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rope import from_interleaved, to_interleaved
@@ -64,22 +65,28 @@ def test_prefill_rms_norm(
     norm: str,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
-    rms_norm = RMSNorm(mesh_device, model_config, reference.weight)
+    rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
     x = model.prefill_activations(tokens, layer=layer)[None, None]
     compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
 def test_prefill_rotary(
-    model: BringupModel, layer: LayerKey, tokens: int, mesh_device: ttnn.MeshDevice, compare: Compare
+    model: BringupModel,
+    layer: LayerKey,
+    tokens: int,
+    mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
+    compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
     config = prefill_config(model, tokens)
-    rotary = RotaryEmbedding(mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = model.reference_layer(layer).self_attn
     chunk = chunk_of(mesh_device, config, tokens)
     x = padded(model.prefill_activations(tokens, layer=layer, point="attention"), chunk.rows)[0, 0]
@@ -113,6 +120,7 @@ def test_prefill_attention(
     tokens: int,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -122,9 +130,11 @@ def test_prefill_attention(
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
-    rotary = RotaryEmbedding(mesh_device, config)
-    attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache)
-    kv_cache = used_cache(cache, mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
+    attention = Attention(
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
+    )
+    kv_cache = used_cache(cache, mesh_device, config, precision)
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, tokens)
     tables = rotary.prefill_tables(chunk.positions)
@@ -143,6 +153,7 @@ def test_prefill_attention_in_chunks(
     layer: LayerKey,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -153,9 +164,11 @@ def test_prefill_attention_in_chunks(
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
-    rotary = RotaryEmbedding(mesh_device, config)
-    attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache)
-    caches = {name: used_cache(cache, mesh_device, config) for name in ("whole", "chunks")}
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
+    attention = Attention(
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
+    )
+    caches = {name: used_cache(cache, mesh_device, config, precision) for name in ("whole", "chunks")}
     before = read_history(caches["chunks"])
 
     def prefill(name: str, start: int, length: int) -> torch.Tensor:
@@ -192,6 +205,7 @@ def test_prefill_attention_agrees_with_decode(
     layer: LayerKey,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
     weight_cache: WeightCache,
@@ -201,9 +215,14 @@ def test_prefill_attention_agrees_with_decode(
     tokens = 40
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     attention = Attention(
-        mesh_device, model_config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device,
+        model_config,
+        model.layer_weights(layer),
+        rotary=rotary,
+        precision=precision,
+        weight_cache=weight_cache,
     )
-    prefilled, decoded = (new_cache(cache, mesh_device, model_config) for _ in range(2))
+    prefilled, decoded = (new_cache(cache, mesh_device, model_config, precision) for _ in range(2))
     chunk = chunk_of(mesh_device, model_config, tokens)
 
     def on_device(rows: torch.Tensor) -> ttnn.Tensor:
@@ -245,24 +264,30 @@ def test_prefill_mlp(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), weight_cache=weight_cache)
+    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
     x = model.prefill_activations(padded_rows(tokens, tokens + 1024), layer=layer, point="mlp")
     compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
 def test_prefill_embedding(
-    model: BringupModel, tokens: int, mesh_device: ttnn.MeshDevice, weight_cache: WeightCache, compare: Compare
+    model: BringupModel,
+    tokens: int,
+    mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
+    weight_cache: WeightCache,
+    compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
     config = prefill_config(model, tokens)
     text = torch.randint(config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(model.seed))
     text[0], text[-1] = config.vocab_size - 1, 0
-    embedding = Embedding(mesh_device, config, model.weights(), weight_cache=weight_cache)
+    embedding = Embedding(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache)
     chunk = PrefillChunk.of(mesh_device, config, text.tolist(), user=USER)
     rows = ttnn.to_torch(embedding.prefill(chunk.tokens))[:, :, :tokens]
     compare(model.reference.model.embed_tokens(text)[None, None], rows, axes=ROWS)
@@ -273,12 +298,13 @@ def test_prefill_lm_head(
     model: BringupModel,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     model_config: ModelConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     x = model.reference.model.norm(model.prefill_activations(padded_rows(tokens, tokens + 1024), layer="last"))
-    lm_head = LMHead(mesh_device, model_config, model.weights(), weight_cache=weight_cache)
+    lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
     compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=(None, None, "position", "token"))
 
 
@@ -288,6 +314,7 @@ def test_prefill_layer(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -295,11 +322,11 @@ def test_prefill_layer(
     config = prefill_config(model, tokens)
     x = model.prefill_activations(tokens, layer=layer)
     expected = reference_prefill_layer(model.reference, model.layer_index(layer), x)
-    rotary = RotaryEmbedding(mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     decoder_layer = DecoderLayer.from_weights(
-        mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
     )
-    kv_cache = used_cache("contiguous", mesh_device, config)
+    kv_cache = used_cache("contiguous", mesh_device, config, precision)
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, tokens)
     tables = rotary.prefill_tables(chunk.positions)
@@ -334,7 +361,7 @@ def test_prefill_stack(
     expected = reference_prefill_stack(model.reference, text)
     mesh_device, config = causal_lm.mesh_device, causal_lm.config
     chunk = PrefillChunk.of(mesh_device, config, text, user=USER)
-    caches = [new_cache(cache, mesh_device, config) for _ in causal_lm.decoder.layers]
+    caches = [new_cache(cache, mesh_device, config, layer.attention.precision) for layer in causal_lm.decoder.layers]
     layers = causal_lm.decoder.prefill_layers(
         causal_lm.embedding.prefill(chunk.tokens),
         chunk=chunk,
