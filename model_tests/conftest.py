@@ -14,7 +14,6 @@ import pytest
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import PRESETS
 from pytest_ttbringup.options import settings_of
-from pytest_ttbringup.reporting.records import add_record, decode_step_record
 
 if TYPE_CHECKING:
     import ttnn
@@ -101,7 +100,6 @@ def _built() -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def causal_lm(
-    request: pytest.FixtureRequest,
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
@@ -110,9 +108,8 @@ def causal_lm(
     progress: Callable[[str], None],
     _built: dict[str, Any],
 ) -> CausalLM:
-    """The whole TT-NN model, kept for the tests that follow; each leaves a record of what its decode step reads."""
+    """The whole TT-NN model, kept for the tests that follow."""
     from ttnn_models.model import CausalLM
-    from ttnn_models.traffic import cache_bytes_per_position, weight_bytes
 
     if (_built.get("model"), _built.get("mesh_device")) != (model, mesh_device):
         _built.clear()  # before the next one takes its memory
@@ -127,7 +124,6 @@ def causal_lm(
         )
         _built.update(model=model, mesh_device=mesh_device, causal_lm=built)
     kept: CausalLM = _built["causal_lm"]
-    add_record(request.node, decode_step_record(weight_bytes(kept), cache_bytes_per_position(kept)))
     return kept
 
 

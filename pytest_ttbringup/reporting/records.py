@@ -9,8 +9,6 @@ pytest-xdist and can be read from JUnit XML:
 - `{"kind": "tokens", "top1": …, "top5": …, "kl": …, "passed": …, …}` from `TokenAccuracy.record`;
 - `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`;
 - `{"kind": "text", "prompt": …, "text": …, "reference": …}` from `compare.text`, which proves nothing by itself;
-- `{"kind": "decode step", "weights": …, "cache": …}`, bytes of one chip that a step reads: of weights, and of the KV
-  cache for each position that all users have behind them;
 - `{"kind": "memory", "device": …, "dram": {"peak": …, "size": …, "banks": …}, "l1": {…}}`, bytes of one bank.
 """
 
@@ -37,13 +35,6 @@ def check_record(name: str, passed: bool, detail: str) -> dict[str, Any]:
 def text_record(prompt: str, text: str, reference: str) -> dict[str, Any]:
     """The record of what the TT-NN model wrote, beside what the reference wrote."""
     return {"kind": "text", "prompt": prompt, "text": text, "reference": reference}
-
-
-def decode_step_record(weights: float, cache: float) -> dict[str, Any]:
-    """The record of the bytes that a decode step reads of one chip: of weights, and of the KV cache for one position of
-    all users.
-    """
-    return {"kind": "decode step", "weights": weights, "cache": cache}
 
 
 def stage_record(

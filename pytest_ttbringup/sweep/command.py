@@ -27,15 +27,18 @@ from pytest_ttbringup.option_table import (
     TARGET,
 )
 from pytest_ttbringup.planning.footprint import Workload
+from pytest_ttbringup.planning.roofline.peaks import peaks_of
+from pytest_ttbringup.planning.roofline.work import FULL_STEP
 from pytest_ttbringup.sweep import plot, table
 from pytest_ttbringup.sweep.choices import FOLDER, check_files, choices_of
 from pytest_ttbringup.sweep.ladder_run import measure
 from pytest_ttbringup.sweep.measurement import Measurement
-from pytest_ttbringup.sweep.speed import decode_bound
+from pytest_ttbringup.sweep.speed import Speed, decode_bound
 from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, default_target, system_of
 
 _PASSED_ON = (TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, LAYERS, SEED, CACHE)
-_BOUND = "the time a chip's DRAM takes to deliver weights and KV cache once, at its peak bandwidth: no run beats it"
+WITH_FIDELITY = "device"
+"""Numerics of the emulated target unless others are asked for: the others know nothing of math fidelity."""
 
 
 def add_to(commands: Any) -> None:
@@ -77,21 +80,27 @@ def run(options: argparse.Namespace) -> str:
     if not tests.is_dir():
         raise BringupError(f"--tests={options.tests}: there is no such folder. Name that of the ladder's tests.")
     target, system = _target_and_system(options)
+    peaks_of(system)  # refuses one without published peaks, before anything runs
     entry = catalog.resolve(options.model)
     catalog.check(options.model)
     choices = choices_of(options.choices, tests)
     context = _context(options, entry.name, _positions(options.model))
-    bound = f"32 users with {context} positions each: {_BOUND}"
+    bound = (
+        f"a decode step of {FULL_STEP.users} users with {context} positions each on one chip of {system.name}, "
+        "as `ttbringup roofline` computes it: no run beats it"
+    )
     with _folder(options.out) as folder:
         check_files(choices, tests, entry.name, catalog.layer_count(options.model), folder if options.out else None)
         measured: list[Measurement] = []
+        speeds: list[Speed] = []
         start = time.monotonic()
         for number, choice in enumerate(choices, start=1):
             report = _reporter(f"{choice.name} ({number} of {len(choices)})", start)
             report("starts")
             measured.append(measure(choice, tests, _arguments(options), folder, report))
-            report(f"{measured[-1].tests} tests, {measured[-1].red} red")
-            rows = table.rows_of(measured, [decode_bound(it, system, context) for it in measured], context)
+            report(f"{measured[-1].tests} tests, {measured[-1].red} red; the bound on its speed is computed")
+            speeds.append(decode_bound(choice, options.model, system, context))
+            rows = table.rows_of(measured, speeds)
             what = _what(entry.name, target, system, measured)
             if options.out:  # after each choice, so that a sweep which is stopped has shown something
                 about: dict[str, object] = {
@@ -101,7 +110,7 @@ def run(options: argparse.Namespace) -> str:
                     "bound": bound,
                 }
                 _write(folder, rows, what, about)
-    head = f"precision sweep of {what}\nMB/step and tokens/s/user are bounds, {bound}\n"
+    head = f"precision sweep of {what}\nMB/step and tokens/s/user are bounds: {bound}\n"
     return "\n".join([head, table.as_text(rows), plot.as_text(rows)])
 
 
@@ -126,7 +135,9 @@ def _target_and_system(options: argparse.Namespace) -> tuple[str, System]:
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
-    given = ((option.flag, getattr(options, option.ini)) for option in _PASSED_ON)
+    given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
+    if options.tt_numerics is None:
+        given.append((NUMERICS.flag, WITH_FIDELITY))
     return [f"{MODEL.flag}={options.model}", *(f"{flag}={value}" for flag, value in given if value is not None)]
 
 

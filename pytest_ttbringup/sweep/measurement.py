@@ -21,8 +21,6 @@ class Measurement:
         modules: the least PCC of each module's comparisons, by its test.
         numerics: how the emulated target computed; empty on others.
         top1, top5, kl, perplexity: of teacher forcing, as `comparison.TokenAccuracy`; None when it measured nothing.
-        weight_bytes: that a decode step reads of one chip; None when the model was not built.
-        cache_bytes: the same of the KV cache, for one position of all users.
         tests: that ran.
         red: how many of them did not pass, skipped ones included.
         failures: which tests are red and why; also that nothing ran at all.
@@ -37,8 +35,6 @@ class Measurement:
     top5: float | None = None
     kl: float | None = None
     perplexity: float | None = None
-    weight_bytes: float | None = None
-    cache_bytes: float | None = None
     tests: int = 0
     red: int = 0
     failures: tuple[str, ...] = ()
@@ -58,9 +54,7 @@ def read_junit(path: Path, name: str, precision: str, seconds: float) -> Measure
         for record in case.found("comparison"):
             if record.get("pcc") is not None:
                 modules[case.test] = min(record["pcc"], modules.get(case.test, 1.0))
-    stage, tokens, step = (
-        next((it for case in cases for it in case.found(kind)), {}) for kind in ("stage", "tokens", "decode step")
-    )
+    stage, tokens = (next((it for case in cases for it in case.found(kind)), {}) for kind in ("stage", "tokens"))
     return Measurement(
         name=name,
         precision=precision,
@@ -70,8 +64,6 @@ def read_junit(path: Path, name: str, precision: str, seconds: float) -> Measure
         top5=tokens.get("top5"),
         kl=tokens.get("kl"),
         perplexity=tokens.get("perplexity"),
-        weight_bytes=step.get("weights"),
-        cache_bytes=step.get("cache"),
         tests=len(cases),
         red=sum(bool(case.reason) for case in cases),
         failures=tuple(_failures(cases)),

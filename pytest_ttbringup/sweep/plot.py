@@ -8,7 +8,7 @@ from string import ascii_lowercase
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from pytest_ttbringup.sweep.table import Row
+from pytest_ttbringup.sweep.table import Row, rounded
 
 ACROSS = "tokens/s/user at most"
 UP = "KL divergence from the reference, nats (logarithmic; less is up)"
@@ -49,7 +49,7 @@ def as_text(rows: Sequence[Row], columns: int = 60, lines: int = 12) -> str:
     labels = [f"{min(losses):.2g}", *[""] * (lines - 2), f"{max(losses):.2g}"]
     width = max(map(len, labels))
     body = [f"{label:>{width}} |{''.join(line).rstrip()}" for label, line in zip(labels, grid, strict=True)]
-    slowest, fastest = f"{min(speeds):.4g}", f"{max(speeds):.4g}"
+    slowest, fastest = rounded(min(speeds)), rounded(max(speeds))
     axis = f"{' ' * width} +{'-' * columns}"
     ends = f"{' ' * width}  {slowest}{ACROSS.center(columns - len(slowest) - len(fastest))}{fastest}"
     key = "  ".join(legend) + "  (upper case: on the Pareto front; *: several)"
@@ -81,8 +81,8 @@ def as_svg(rows: Sequence[Row], title: str) -> str:
         (x, y), point = at(dot), dot.row.point
         assert point is not None
         color = "#777777" if dot.row.better else "#1f77b4"
-        fill = "white" if dot.row.measured.failures else color
-        said = f"{dot.row.measured.name}: KL {point.loss:.4g}, {point.speed:.4g} {ACROSS}"
+        fill = "white" if dot.row.problems else color
+        said = f"{dot.row.measured.name}: KL {point.loss:.4g}, {rounded(point.speed)} {ACROSS}"
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{color}" stroke-width="2">'
             f"<title>{escape(said)}</title></circle>"
@@ -93,8 +93,8 @@ def as_svg(rows: Sequence[Row], title: str) -> str:
         parts += [
             _words(left - 8, top + 4, f"{min(losses):.2g}", anchor="end"),
             _words(left - 8, top + up + 4, f"{max(losses):.2g}", anchor="end"),
-            _words(left, top + up + 26, f"{min(speeds):.4g}", anchor="middle"),
-            _words(left + across, top + up + 26, f"{max(speeds):.4g}", anchor="middle"),
+            _words(left, top + up + 26, rounded(min(speeds)), anchor="middle"),
+            _words(left + across, top + up + 26, rounded(max(speeds)), anchor="middle"),
         ]
     return "\n".join([*parts, "</svg>", ""])
 

@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
-from pytest_ttbringup.sweep.measurement import Measurement
+import json
+import subprocess
+import sys
+from typing import NamedTuple
+
+from pytest_ttbringup.option_table import MODEL, PRECISION, SYSTEM
+from pytest_ttbringup.planning.roofline.work import FULL_STEP
+from pytest_ttbringup.sweep.choices import Choice
 from pytest_ttbringup.targets.systems import System
 
 
-def decode_bound(measured: Measurement, system: System, context: int) -> float | None:
-    """The least seconds of a decode step of 32 users with `context` positions behind them; None if nothing was built.
+class Speed(NamedTuple):
+    """Of a decode step of 32 users on one chip, at best.
 
-    It is the time that a chip's DRAM takes to deliver the weights and the KV cache, each read once, at its peak
-    bandwidth. Products, the residual stream and collectives come on top, so no run beats it.
+    Attributes:
+        seconds: that its operations take one after another; None if it could not be recorded.
+        megabytes: 10**6 bytes of DRAM that they move; None as above.
+        problem: why there is none.
     """
-    if measured.weight_bytes is None or measured.cache_bytes is None:
-        return None
-    return (measured.weight_bytes + context * measured.cache_bytes) / (system.dram_bandwidth_gb_s * 1e9)
+
+    seconds: float | None = None
+    megabytes: float | None = None
+    problem: str = ""
+
+
+def decode_bound(choice: Choice, model: str, system: System, context: int) -> Speed:
+    """The bound of `ttbringup roofline`, which records the operations in a process of its own.
+
+    Args:
+        choice: the precision.
+        model: as `--tt-model` takes it.
+        system: of whose chips one is meant.
+        context: positions that each user has, the one computed included.
+    """
+    command = [
+        *(sys.executable, "-c", "import sys; from pytest_ttbringup.cli import main; sys.exit(main())", "roofline"),
+        *(f"{MODEL.flag}={model}", f"{SYSTEM.flag}={system.name}", f"{PRECISION.flag}={choice.precision}"),
+        *("--chips=1", f"--users={FULL_STEP.users}", f"--position={context - 1}", "--prefill=32", "--format=json"),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        said = ended.stderr.strip().splitlines() or ["it said nothing"]
+        return Speed(problem=f"ttbringup roofline: {said[-1].removeprefix('ttbringup: ')}")
+    decode = json.loads(ended.stdout[ended.stdout.index("{") :])["decode"]
+    return Speed(decode["seconds"], sum(it["dram_bytes"] for it in decode["operations"]) / 1e6)

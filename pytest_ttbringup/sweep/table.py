@@ -11,30 +11,28 @@ from dataclasses import asdict, dataclass
 
 from pytest_ttbringup.sweep.measurement import Measurement
 from pytest_ttbringup.sweep.pareto import Point, dominators
+from pytest_ttbringup.sweep.speed import Speed
 
 COLUMNS = ("choice", "PCC", "top-1", "top-5", "KL", "MB/step", "tokens/s/user", "tests", "Pareto")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A choice, what it can be at most, and whether another is better.
-
-    Attributes:
-        measured: on the ladder.
-        seconds: the least of a decode step; None if not known.
-        megabytes: 10**6 bytes that a step reads of a chip; None if not known.
-        better: the choice on the Pareto front that is better, None if there is none.
-    """
+    """A choice: what the ladder measured, how fast it is at best, and a choice on the front that is better, if any."""
 
     measured: Measurement
-    seconds: float | None
-    megabytes: float | None
+    speed: Speed
     better: str | None
 
     @property
     def point(self) -> Point | None:
         """Where it is on the plot; None if teacher forcing or the speed is missing."""
-        return _point(self.measured, self.seconds)
+        return _point(self.measured, self.speed)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Which tests are red and why, and why there is no speed."""
+        return (*self.measured.failures, *filter(None, [self.speed.problem]))
 
     @property
     def verdict(self) -> str:
@@ -44,13 +42,12 @@ class Row:
         return f"worse than {self.better}" if self.better else "front"
 
 
-def rows_of(measured: Sequence[Measurement], seconds: Sequence[float | None], context: int) -> list[Row]:
+def rows_of(measured: Sequence[Measurement], speeds: Sequence[Speed]) -> list[Row]:
     """Every choice, in the order given."""
-    points = [_point(it, time) for it, time in zip(measured, seconds, strict=True)]
-    better = [None if number is None else measured[number].name for number in dominators(points)]
-    return [
-        Row(it, time, _megabytes(it, context), name) for it, time, name in zip(measured, seconds, better, strict=True)
-    ]
+    found = list(zip(measured, speeds, strict=True))
+    better = dominators([_point(*it) for it in found])
+    names = [None if number is None else measured[number].name for number in better]
+    return [Row(*it, name) for it, name in zip(found, names, strict=True)]
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -69,11 +66,11 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def advice(rows: Sequence[Row]) -> str:
     """The fastest choice that is nowhere red."""
-    green = [(row.point.speed, row.measured.name) for row in rows if row.point and not row.measured.failures]
+    green = [(row.point.speed, row.measured.name) for row in rows if row.point and not row.problems]
     if not green:
         return "no choice is green on every test"
     speed, name = max(green)
-    return f"fastest with every test green: {name}, at most {_rounded(speed)} tokens/s/user"
+    return f"fastest with every test green: {name}, at most {rounded(speed)} tokens/s/user"
 
 
 def _modules(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -86,7 +83,7 @@ def _modules(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _red(rows: Sequence[Row]) -> list[str]:
-    lines = [f"  {row.measured.name}: {reason}" for row in rows for reason in row.measured.failures]
+    lines = [f"  {row.measured.name}: {reason}" for row in rows for reason in row.problems]
     return ["red:", *lines] if lines else []
 
 
@@ -105,14 +102,15 @@ def _pcc(value: float | None) -> str:
     return "-" if value is None else f"{math.floor(value * 1e5) / 1e5:.5f}"  # never up to a threshold it misses
 
 
-def _rounded(value: float) -> str:
+def rounded(value: float) -> str:
+    """A figure as tables show it: whole from 100 on, else of three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def as_csv(rows: Sequence[Row]) -> str:
     """One line for each choice, figures as they are."""
     out = io.StringIO()
-    records = [_record(row) | {"failures": "; ".join(row.measured.failures)} for row in rows]
+    records = [_record(row) | {"problems": "; ".join(row.problems)} for row in rows]
     writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
@@ -125,8 +123,10 @@ def as_json(rows: Sequence[Row], about: dict[str, object]) -> str:
 
 
 def _record(row: Row) -> dict[str, object]:
-    speed = None if row.seconds is None else 1 / row.seconds
-    return {**asdict(row.measured), "bound_tokens_per_second_per_user": speed, "pareto": row.verdict}
+    figures = asdict(row.measured)
+    del figures["failures"]
+    speed = {"bound_seconds_per_step": row.speed.seconds, "megabytes_per_step": row.speed.megabytes}
+    return {**figures, **speed, "pareto": row.verdict, "problems": list(row.problems)}
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -137,18 +137,12 @@ def _cells(row: Row) -> tuple[str, ...]:
         _pcc(min(it.modules.values(), default=None)),
         *shares,
         "-" if it.kl is None else f"{it.kl:.4f}",
-        "-" if row.megabytes is None else _rounded(row.megabytes),
-        "-" if row.seconds is None else _rounded(1 / row.seconds),
+        "-" if row.speed.megabytes is None else rounded(row.speed.megabytes),
+        "-" if not row.speed.seconds else rounded(1 / row.speed.seconds),
         (f"{it.red} red of {it.tests}" if it.failures else f"green, {it.tests}") if it.tests else "stopped",
         row.verdict,
     )
 
 
-def _point(measured: Measurement, seconds: float | None) -> Point | None:
-    return None if measured.kl is None or not seconds else Point(measured.kl, 1 / seconds)
-
-
-def _megabytes(it: Measurement, context: int) -> float | None:
-    if it.weight_bytes is None or it.cache_bytes is None:
-        return None
-    return (it.weight_bytes + context * it.cache_bytes) / 1e6
+def _point(measured: Measurement, speed: Speed) -> Point | None:
+    return None if measured.kl is None or not speed.seconds else Point(measured.kl, 1 / speed.seconds)

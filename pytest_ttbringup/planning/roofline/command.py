@@ -6,14 +6,17 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.errors import BringupError
-from pytest_ttbringup.option_table import CACHE, MODEL, SYSTEM
+from pytest_ttbringup.option_table import CACHE, DEFAULT_PRECISION, MODEL, PRECISION, SYSTEM
 from pytest_ttbringup.options import default_cache_dir
 from pytest_ttbringup.planning.roofline.peaks import peaks_of
 from pytest_ttbringup.planning.roofline.work import FULL_STEP, Step
 from pytest_ttbringup.targets import system_of
+
+if TYPE_CHECKING:
+    from ttnn_models.model_precision import ModelPrecision
 
 MOST_USERS = 32
 DEFAULT_SYSTEM = "n150"
@@ -43,6 +46,9 @@ def add_to(commands: Any) -> None:
         dest="system",
         default=DEFAULT_SYSTEM,
         help="whose peaks (default: %(default)s)",
+    )
+    roofline.add_argument(
+        PRECISION.flag, metavar=PRECISION.metavar, dest="precision", default=DEFAULT_PRECISION, help=PRECISION.help
     )
     roofline.add_argument(
         "--chips",
@@ -112,6 +118,7 @@ def run(options: argparse.Namespace) -> str:
         chips=chips,
         position=options.position,
         prompt=options.prefill,
+        precision=lambda: _precision(options.precision),
         report=_say,
     )
     step = Step(options.users, options.position)
@@ -122,7 +129,7 @@ def run(options: argparse.Namespace) -> str:
     found = Roofline(
         model=name,
         system=system.name,
-        precision="default",
+        precision=options.precision,
         chips=chips,
         copies=system.chips // chips,
         peaks=peaks,
@@ -140,6 +147,13 @@ def run(options: argparse.Namespace) -> str:
 def _require(condition: bool, given: str, reason: str) -> None:
     if not condition:
         raise BringupError(f"{given}: {reason}.")
+
+
+def _precision(name: str) -> ModelPrecision:
+    """A preset, or what a TOML file says, once the ladder's models can be imported."""
+    from ttnn_models.precision_file import precision_of
+
+    return precision_of(name)
 
 
 def _say(line: str) -> None:

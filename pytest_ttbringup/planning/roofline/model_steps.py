@@ -27,6 +27,7 @@ from pytest_ttbringup.planning.roofline.recording import recording
 from pytest_ttbringup.targets.systems import System
 
 if TYPE_CHECKING:
+    from ttnn_models.model_precision import ModelPrecision
     from ttnn_models.precision import PrecisionConfig
 
 POSITIONS_MULTIPLE = 128
@@ -60,7 +61,7 @@ def record_model(
     chips: int = 1,
     position: int = 128,
     prompt: int = 128,
-    precision: Callable[[], PrecisionConfig] | None = None,
+    precision: Callable[[], PrecisionConfig | ModelPrecision] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ModelSteps:
     """Record a model on a mock cluster; once in a process, which must not have imported `ttnn` yet.
@@ -115,7 +116,7 @@ def _record(
     chips: int,
     position: int,
     prompt: int,
-    precision: Callable[[], PrecisionConfig] | None,
+    precision: Callable[[], PrecisionConfig | ModelPrecision] | None,
     report: Callable[[str], None],
 ) -> ModelSteps:
     from ttnn_models.config import DECODE_BATCH, ModelConfig
