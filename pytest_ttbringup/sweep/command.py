@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> str:
             report("starts")
             measured.append(measure(choice, tests, _arguments(options), folder, report))
             report(f"{measured[-1].tests} tests, {measured[-1].red} red; the bound on its speed is computed")
-            speeds.append(decode_bound(choice, options.model, system, context))
+            speeds.append(decode_bound(choice, options.model, system, context, options.tt_cache))
             rows = table.rows_of(measured, speeds)
             what = _what(entry.name, target, system, measured)
             if options.out:  # after each choice, so that a sweep which is stopped has shown something

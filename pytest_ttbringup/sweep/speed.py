@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import NamedTuple
 
-from pytest_ttbringup.option_table import MODEL, PRECISION, SYSTEM
+from pytest_ttbringup.option_table import CACHE, MODEL, PRECISION, SYSTEM
 from pytest_ttbringup.planning.roofline.work import FULL_STEP
 from pytest_ttbringup.sweep.choices import Choice
 from pytest_ttbringup.targets.systems import System
@@ -27,7 +28,7 @@ class Speed(NamedTuple):
     problem: str = ""
 
 
-def decode_bound(choice: Choice, model: str, system: System, context: int) -> Speed:
+def decode_bound(choice: Choice, model: str, system: System, context: int, cache: str | None = None) -> Speed:
     """The bound of `ttbringup roofline`, which records the operations in a process of its own.
 
     Args:
@@ -35,13 +36,15 @@ def decode_bound(choice: Choice, model: str, system: System, context: int) -> Sp
         model: as `--tt-model` takes it.
         system: of whose chips one is meant.
         context: positions that each user has, the one computed included.
+        cache: the folder for compiled kernels, if not the usual one.
     """
     command = [
         *(sys.executable, "-c", "import sys; from pytest_ttbringup.cli import main; sys.exit(main())", "roofline"),
         *(f"{MODEL.flag}={model}", f"{SYSTEM.flag}={system.name}", f"{PRECISION.flag}={choice.precision}"),
         *("--chips=1", f"--users={FULL_STEP.users}", f"--position={context - 1}", "--prefill=32", "--format=json"),
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **({CACHE.environment: cache} if cache else {})}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if ended.returncode:
         said = ended.stderr.strip().splitlines() or ["it said nothing"]
         return Speed(problem=f"ttbringup roofline: {said[-1].removeprefix('ttbringup: ')}")
