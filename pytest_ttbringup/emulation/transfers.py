@@ -83,10 +83,13 @@ class Transfers:
         original = ttnn._ttnn.tensor.dump_tensor_flatbuffer
 
         def dump_tensor_flatbuffer(file_name: str, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
-            source = self._read("ttnn.dump_tensor", tensor, (), {}) if is_on_device(tensor) else tensor
-            return original(file_name, source, *arguments, **keywords)
+            return original(file_name, self.on_host(tensor), *arguments, **keywords)
 
         return dump_tensor_flatbuffer
+
+    def on_host(self, tensor: ttnn.Tensor) -> ttnn.Tensor:
+        """A tensor's values in a host tensor, to be written to a file; itself if it is one."""
+        return self._read("ttnn.dump_tensor", tensor, (), {}, placed=True) if is_on_device(tensor) else tensor
 
     def place(
         self, tensor: ttnn.Tensor, device: ttnn.MeshDevice, *, padding: float = 0.0, queue: Any = None
