@@ -233,6 +233,10 @@ class Transfers:
 
         def method(tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
             source = self._read(name, tensor, (), keywords) if is_on_device(tensor) else tensor
+            if keywords.get("mesh_composer") is not None and source.host_buffer().shape().mesh_size() == 1:
+                keywords = keywords | {
+                    "mesh_composer": None
+                }  # one chip's part, of a mesh that the composer knows whole
             return original(source, *arguments, **keywords)
 
         return method
