@@ -10,7 +10,7 @@ import ttnn
 from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
 
 from .config import DECODE_BATCH, TILE_SIZE
-from .layouts import replicated
+from .parallelism import SINGLE, Parallelism
 
 MOST_TOP_K = 32
 """That `ttnn.sampling` can draw from."""
@@ -36,45 +36,51 @@ class DeviceSampler:
     Temperature and top-p are BF16 here, so good to 0.4 %. The draw depends on a user's logits, configuration and seed
     alone: a seed sets the random numbers of the user's core right before the draw, as TT-NN's own LLM code does.
 
-    Shapes: B users, V vocabulary, P pieces of it. Buffers, all row-major: `k` uint32 [B], `p` and `inverse_temperature`
-    bfloat16 [B], `seeds` and `users` uint32 [B], `drawn` uint32 [1, 1, 1, B]; in tiles `draws` uint32 [1, 1, 1, B], 1
-    for users whose token is drawn, and `offsets` int32 [1, 1, B, 32 P].
+    Shapes: B = 32 users of an instance, V vocabulary, P pieces of it. Buffers, all row-major: `k` uint32 [B], `p` and
+    `inverse_temperature` bfloat16 [B], `seeds` and `users` uint32 [B], `drawn` uint32 [1, 1, 1, B]; in tiles `draws`
+    uint32 [1, 1, 1, B], 1 for users whose token is drawn, and `offsets` int32 [1, 1, B, 32 P].
 
     Args:
         mesh_device: where it runs.
         vocab_size: V.
+        parallelism: how many instances there are; each has users of its own.
     """
 
-    def __init__(self, mesh_device: ttnn.MeshDevice, vocab_size: int) -> None:
+    def __init__(self, mesh_device: ttnn.MeshDevice, vocab_size: int, parallelism: Parallelism = SINGLE) -> None:
         self.mesh_device = mesh_device
+        self.parallelism = parallelism
+        self.rows = DECODE_BATCH * parallelism.data
         self.vocab_size = vocab_size
         self.width = width_of_piece(vocab_size)
         self.pieces = -(-vocab_size // self.width)
         starts = torch.arange(self.pieces, dtype=torch.int32) * self.width
         self.offsets = self._buffer(
-            starts.repeat_interleave(MOST_TOP_K).repeat(1, 1, DECODE_BATCH, 1), ttnn.int32, ttnn.TILE_LAYOUT
+            starts.repeat_interleave(MOST_TOP_K).repeat(parallelism.data, 1, DECODE_BATCH, 1),
+            ttnn.int32,
+            ttnn.TILE_LAYOUT,
         )
-        rows = torch.arange(DECODE_BATCH, dtype=torch.int32)
+        rows = torch.arange(DECODE_BATCH, dtype=torch.int32).repeat(parallelism.data)
         self.users = self._buffer(rows, ttnn.uint32)
         self.seeds = self._buffer(rows, ttnn.uint32)
-        self.drawn = self._buffer(rows[None, None, None], ttnn.uint32)
+        self.drawn = self._buffer(rows.reshape(-1, 1, 1, DECODE_BATCH), ttnn.uint32)
         self.k = self._buffer(torch.ones_like(rows), ttnn.uint32)
-        self.p = self._buffer(torch.ones(DECODE_BATCH), ttnn.bfloat16)
-        self.inverse_temperature = self._buffer(torch.ones(DECODE_BATCH), ttnn.bfloat16)
-        self.draws = self._buffer(torch.zeros(1, 1, 1, DECODE_BATCH, dtype=torch.int32), ttnn.uint32, ttnn.TILE_LAYOUT)
+        self.p = self._buffer(torch.ones(self.rows), ttnn.bfloat16)
+        self.inverse_temperature = self._buffer(torch.ones(self.rows), ttnn.bfloat16)
+        self.draws = self._buffer(torch.zeros_like(rows).reshape(-1, 1, 1, DECODE_BATCH), ttnn.uint32, ttnn.TILE_LAYOUT)
 
     def write_users(self, users: Sequence[SamplingConfig]) -> None:
         """Set how each row's token is chosen; those the device can't draw, and rows not named, get the greedy one."""
         rows = [it if drawn_on_device(it) else GREEDY for it in users]
-        rows += [GREEDY] * (DECODE_BATCH - len(rows))
+        rows += [GREEDY] * (self.rows - len(rows))
         self._write(torch.tensor([it.top_k or 1 for it in rows], dtype=torch.int32), self.k)
         self._write(torch.tensor([it.top_p for it in rows]), self.p)
         self._write(torch.tensor([1 / (it.temperature or 1) for it in rows]), self.inverse_temperature)
-        self._write(torch.tensor([[[[int(not it.greedy) for it in rows]]]], dtype=torch.int32), self.draws)
+        draws = torch.tensor([int(not it.greedy) for it in rows], dtype=torch.int32)
+        self._write(draws.reshape(-1, 1, 1, DECODE_BATCH), self.draws)
 
     def write_seeds(self, seeds: Sequence[int]) -> None:
         """Set the seed of each row's next draw, 0 to 2**31 - 1; rows not named get 0."""
-        values = [*seeds, *[0] * (DECODE_BATCH - len(seeds))]
+        values = [*seeds, *[0] * (self.rows - len(seeds))]
         self._write(torch.tensor(values, dtype=torch.int32), self.seeds)
 
     def choose(self, logits: ttnn.Tensor, tokens: ttnn.Tensor) -> None:
@@ -132,4 +138,5 @@ class DeviceSampler:
         ttnn.copy_host_to_device_tensor(self._host(values, buffer.dtype, buffer.layout), buffer)
 
     def _host(self, values: torch.Tensor, dtype: ttnn.DataType, layout: ttnn.Layout) -> ttnn.Tensor:
-        return ttnn.from_torch(values, dtype=dtype, layout=layout, mesh_mapper=replicated(self.mesh_device))
+        mapper = self.parallelism.to_mesh(self.mesh_device, data=0)
+        return ttnn.from_torch(values, dtype=dtype, layout=layout, mesh_mapper=mapper)

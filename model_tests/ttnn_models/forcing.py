@@ -10,7 +10,6 @@ import torch
 from pytest_ttbringup.errors import BringupError
 
 from .decode_state import INACTIVE
-from .prefilling import first_part
 from .text_limits import check_texts
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def forced_logits(
     report: Callable[[str], None] | None,
 ) -> list[torch.Tensor]:
     """As `Generator.forced_logits`."""
-    check_texts(texts, generator.model.config)
+    check_texts(texts, generator.model.config, users=generator.state.users)
     lengths = [0] * len(texts) if prefilled is None else list(prefilled)
     if len(lengths) != len(texts) or any(not 0 <= it <= len(text) for it, text in zip(lengths, texts, strict=False)):
         raise BringupError(
@@ -48,7 +47,7 @@ def forced_logits(
         state.write_tokens(
             [text[place] if place != INACTIVE else 0 for text, place in zip(texts, positions, strict=True)]
         )
-        values = first_part(forced())  # [1, 1, B, V]
+        values = generator.model.parallelism.join(forced(), data=2)  # [1, 1, B, V]
         for user, place in enumerate(positions):
             if place != INACTIVE:
                 rows[user].append(values[0, 0, user].float())

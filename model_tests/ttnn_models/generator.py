@@ -30,7 +30,7 @@ class Generation:
 
 
 class Generator:
-    """Runs a model for up to 32 users with texts of different lengths.
+    """Runs a model for up to 32 users of each instance, with texts of different lengths.
 
     Args:
         model: the model.
@@ -56,7 +56,7 @@ class Generator:
         self.model = model
         self.prefill = prefill
         self.report_every = report_every
-        self.state = DecodeState(model.mesh_device)
+        self.state = DecodeState(model.mesh_device, model.parallelism)
         # A new text overwrites the cache from position 0 and never attends beyond its own position: no need to clear.
         self.kv_caches = model.new_kv_caches() if kv_caches is None else kv_caches
         self.next_tokens = NextTokens(model, self.state, self.kv_caches, trace=trace)
@@ -87,7 +87,7 @@ class Generator:
             BringupError: no prompt or too many, an empty one, or one too long for the KV cache.
         """
         check_new_tokens(max_new_tokens)
-        check_texts(prompts, self.model.config, new_tokens=max_new_tokens)
+        check_texts(prompts, self.model.config, users=self.state.users, new_tokens=max_new_tokens)
         samplings = sampling_of_each(sampling, len(prompts))
         session = self.session(stop_tokens=stop_tokens)
         users = [

@@ -23,7 +23,6 @@ from .decode_state import DecodeState
 from .device_sampling import DeviceSampler, drawn_on_device
 from .kv_cache import KVCache
 from .model import CausalLM
-from .prefilling import first_part
 from .traced_step import TracedStep
 
 
@@ -72,7 +71,7 @@ class NextTokens:
         self.kv_caches = kv_caches
         self.trace = trace
         # Before any capture, or replays might overwrite its buffers.
-        self.sampler = DeviceSampler(model.mesh_device, model.config.vocab_size)
+        self.sampler = DeviceSampler(model.mesh_device, model.config.vocab_size, model.parallelism)
         self._traced: dict[str, TracedStep] = {}
 
     def step_for(self, users: Sequence[Draws]) -> Step:
@@ -94,16 +93,18 @@ class NextTokens:
     def after_prefill(self, user: Draws) -> Callable[[ttnn.Tensor, int], int]:
         """What chooses this user's token from logits [1, 1, 32, V] and a row of them, as a decode step would."""
 
+        join = self.model.parallelism.join  # every instance reads the same prompt
+
         def choose(logits: ttnn.Tensor, row: int) -> int:
             if user.on_host:
-                return draw(first_part(logits)[0, 0, row].float(), user.sampling, user.uniform())
+                return draw(join(logits)[0, 0, row].float(), user.sampling, user.uniform())
             tokens = self.model.lm_head.greedy(logits)  # [1, 1, 32]
             if user.on_device:
-                rows = row + 1  # the draw is the same at whichever row
-                self.sampler.write_users([user.sampling] * rows)
-                self.sampler.write_seeds([user.seed()] * rows)
+                # The draw is the same at whichever row.
+                self.sampler.write_users([user.sampling] * self.state.users)
+                self.sampler.write_seeds([user.seed()] * self.state.users)
                 self.sampler.choose(logits, tokens)
-            token = int(first_part(tokens).flatten()[row])
+            token = int(join(tokens).flatten()[row])
             ttnn.deallocate(tokens)
             return token
 

@@ -42,7 +42,7 @@ class Prefilling:
         rows = []
         for chunk, hidden in self._chunks(prompt, user):
             logits = self.model.all_logits(hidden)
-            rows.append(first_part(logits)[0, 0, : chunk.length].float())
+            rows.append(self.model.parallelism.join(logits)[0, 0, : chunk.length].float())
             ttnn.deallocate(logits)
         return torch.cat(rows)
 
@@ -54,9 +54,3 @@ class Prefilling:
             yield chunk, hidden
             ttnn.deallocate(hidden)
             chunk.free()
-
-
-def first_part(tensor: ttnn.Tensor) -> torch.Tensor:
-    """The part of the first device; all devices hold the same."""
-    values: torch.Tensor = ttnn.to_torch(ttnn.get_device_tensors(tensor)[0])
-    return values

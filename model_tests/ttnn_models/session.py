@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig, draw
 
-from .config import DECODE_BATCH
 from .decode_state import INACTIVE
 from .next_tokens import Draws
-from .prefilling import first_part
 from .text_limits import check_text
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ class User:
 
 
 class Session:
-    """Steps of up to 32 users, each of whom comes and goes when they like.
+    """Steps of up to 32 users of each instance, each of whom comes and goes when they like.
 
     A slot is free again as soon as its user has ended; the next one there overwrites the KV cache from position 0 and
     never attends beyond their own position. Made by `Generator.session`.
@@ -72,7 +70,7 @@ class Session:
     def __init__(self, generator: Generator, *, stop_tokens: Collection[int] = ()) -> None:
         self.generator = generator
         self.stop_tokens = frozenset(stop_tokens)
-        self._slots: list[User | None] = [None] * DECODE_BATCH
+        self._slots: list[User | None] = [None] * generator.state.users
         self._joined = 0
         self._changed = True
 
@@ -97,7 +95,7 @@ class Session:
         slot = next((slot for slot, user in enumerate(self._slots) if user is None), None)
         if slot is None:
             raise BringupError(
-                f"All {DECODE_BATCH} slots of the batch are taken. Make steps until a user has ended, or let one leave."
+                f"All {len(self._slots)} slots of the batch are taken. Make steps until a user has ended, or let one leave."
             )
         user = User(self._joined, slot, tuple(prompt), max_new_tokens, Draws(sampling))
         self._slots[slot] = user
@@ -167,7 +165,7 @@ class Session:
         drawing = [user for user in users if user.draws.on_host and not user.reading]
         if not drawing or logits is None:
             return {}
-        rows = first_part(logits)[0, 0].float()  # [B, V]
+        rows = self.generator.model.parallelism.join(logits, data=2)[0, 0].float()  # [B, V]
         return {user: draw(rows[user.slot], user.draws.sampling, user.draws.uniform()) for user in drawing}
 
     def _take(self, user: User, token: int) -> None:

@@ -6,17 +6,7 @@ from collections.abc import Sequence
 
 from pytest_ttbringup.errors import BringupError
 
-from .config import DECODE_BATCH, ModelConfig
-
-
-def check_count(texts: int) -> None:
-    """Refuse more texts than there are users, and none.
-
-    Raises:
-        BringupError: there are.
-    """
-    if not 1 <= texts <= DECODE_BATCH:
-        raise BringupError(f"{texts} texts given; a batch has 1 to {DECODE_BATCH} users.")
+from .config import ModelConfig
 
 
 def check_text(text: Sequence[int], user: int, config: ModelConfig, *, new_tokens: int = 0) -> None:
@@ -47,8 +37,13 @@ def check_text(text: Sequence[int], user: int, config: ModelConfig, *, new_token
         )
 
 
-def check_texts(texts: Sequence[Sequence[int]], config: ModelConfig, *, new_tokens: int = 0) -> None:
-    """`check_count` and `check_text` for a whole batch, whose users are numbered from 0."""
-    check_count(len(texts))
+def check_texts(texts: Sequence[Sequence[int]], config: ModelConfig, *, users: int, new_tokens: int = 0) -> None:
+    """Refuse no text, more than there are `users`, and what `check_text` refuses of each.
+
+    Raises:
+        BringupError: there is one of these; users are numbered from 0.
+    """
+    if not 1 <= len(texts) <= users:
+        raise BringupError(f"{len(texts)} texts given; a batch has 1 to {users} users.")
     for user, text in enumerate(texts):
         check_text(text, user, config, new_tokens=new_tokens)
