@@ -95,7 +95,8 @@ class Session:
         slot = next((slot for slot, user in enumerate(self._slots) if user is None), None)
         if slot is None:
             raise BringupError(
-                f"All {len(self._slots)} slots of the batch are taken. Make steps until a user has ended, or let one leave."
+                f"All {len(self._slots)} slots of the batch are taken. Make steps until a user has ended, or let one "
+                "leave."
             )
         user = User(self._joined, slot, tuple(prompt), max_new_tokens, Draws(sampling))
         self._slots[slot] = user
