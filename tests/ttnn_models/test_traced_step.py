@@ -29,6 +29,7 @@ def test_nobody_takes_part_while_the_step_is_compiled(mesh_device: Any) -> None:
 
     TracedStep(mesh_device, step, state).release()
     assert compiled_at == [[INACTIVE] * 32]
+    assert not ttnn.to_torch(state.rotary_positions).any(), "the capture leaves users moved on"
 
 
 @traced
