@@ -22,6 +22,7 @@ from ttnn_models.config import ModelConfig
 from ttnn_models.embedding import Embedding
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk, padded_rows
 from ttnn_models.rms_norm import RMSNorm
@@ -47,14 +48,15 @@ def test_prefill_rms_norm(
     norm: str,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
     rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
     x = model.prefill_activations(tokens, layer=layer)[None, None]
-    compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC)
+    spread = model_config.parallelism.spread("residual", "whole", users=False)
+    compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -63,11 +65,12 @@ def test_prefill_rotary(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    parallelism: Parallelism,
     precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = model.reference_layer(layer).self_attn
     chunk = chunk_of(mesh_device, config, tokens)
@@ -85,7 +88,7 @@ def test_prefill_rotary(
             layout=ttnn.TILE_LAYOUT,
             device=mesh_device,
         )
-        out = ttnn.to_torch(rotary.prefill(on_device, tables)).float()
+        out = parallelism.join(rotary.prefill(on_device, tables)).float()
         compare(
             rotated.transpose(0, 1),
             from_interleaved(out[0]),
@@ -100,14 +103,15 @@ def test_prefill_mlp(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
     x = model.prefill_activations(padded_rows(tokens, tokens + 1024), layer=layer, point="mlp")
-    compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS)
+    spread = model_config.parallelism.spread("whole", "residual", users=False)
+    compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -117,15 +121,16 @@ def test_prefill_embedding(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     text = torch.randint(config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(model.seed))
     text[0], text[-1] = config.vocab_size - 1, 0
     embedding = Embedding(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache)
     chunk = PrefillChunk.of(mesh_device, config, text.tolist(), user=USER)
-    rows = ttnn.to_torch(embedding.prefill(chunk.tokens))[:, :, :tokens]
+    rows = parallelism.residual_on_host(embedding.prefill(chunk.tokens))[:, :, :tokens]
     compare(model.reference.model.embed_tokens(text)[None, None], rows, axes=ROWS)
 
 
@@ -134,11 +139,13 @@ def test_prefill_lm_head(
     model: BringupModel,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     x = model.reference.model.norm(model.prefill_activations(padded_rows(tokens, tokens + 1024), layer="last"))
     lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
-    compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=(None, None, "position", "token"))
+    spread = model_config.parallelism.spread("whole", "whole", users=False)
+    axes = (None, None, "position", "token")
+    compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=axes, spread=spread)

@@ -24,6 +24,7 @@ from prefill_inputs import (
 )
 from ttnn_models.attention import Attention
 from ttnn_models.config import ModelConfig
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
@@ -45,11 +46,12 @@ def test_prefill_attention(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     """The output, and K and V of the cache: all that was written, and that nothing else was."""
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
@@ -64,7 +66,7 @@ def test_prefill_attention(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return ttnn.to_torch(out)[:, :, :tokens]
+        return parallelism.residual_on_host(out)[:, :, :tokens]
 
     compare(lambda _: expected.output, prefill, padded(x, chunk.rows), name="prefill_attention output", axes=ROWS)
     compare_cache(compare, "prefill_attention", expected[1:], before, kv_cache)
@@ -78,12 +80,13 @@ def test_prefill_attention_in_chunks(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     """A text in three chunks, the last one short, gives what the whole text gives at once."""
     chunks = ((0, 128), (128, 128), (256, 77))
     tokens = sum(length for _, length in chunks)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
@@ -105,7 +108,7 @@ def test_prefill_attention_in_chunks(
         out = attention.prefill(
             rows, chunk=chunk, rotary_tables=rotary.prefill_tables(chunk.positions), kv_cache=caches[name]
         )
-        return ttnn.to_torch(out)[0, 0, :length]
+        return parallelism.residual_on_host(out)[0, 0, :length]
 
     out = torch.cat([prefill("chunks", start, length) for start, length in chunks])
     whole = prefill("whole", 0, tokens)
@@ -128,9 +131,9 @@ def test_prefill_attention_agrees_with_decode(
     layer: LayerKey,
     cache: str,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -151,7 +154,7 @@ def test_prefill_attention_agrees_with_decode(
     def on_device(rows: torch.Tensor) -> ttnn.Tensor:
         return ttnn.from_torch(rows, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
 
-    at_once = ttnn.to_torch(
+    at_once = model_config.parallelism.residual_on_host(
         attention.prefill(
             on_device(padded(x, chunk.rows)),
             chunk=chunk,
@@ -170,7 +173,7 @@ def test_prefill_attention_agrees_with_decode(
             rotary_tables=rotary.decode_tables(state.rotary_positions),
             kv_cache=decoded,
         )
-        step_by_step.append(ttnn.to_torch(out)[0, 0, USER])
+        step_by_step.append(model_config.parallelism.residual_on_host(out)[0, 0, USER])
     compare(torch.stack(step_by_step), at_once, name="prefill_attention against decode", axes=("position", "dim"))
     for part, one, other in zip(("key", "value"), read_history(decoded), read_history(prefilled), strict=True):
         compare(

@@ -26,6 +26,7 @@ from prefill_inputs import (
 )
 from ttnn_models.decoder_layer import DecoderLayer
 from ttnn_models.model import CausalLM
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk
 from ttnn_models.rotary_embedding import RotaryEmbedding
@@ -49,10 +50,11 @@ def test_prefill_layer(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer)
     expected = reference_prefill_layer(model.reference, model.layer_index(layer), x)
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
@@ -66,7 +68,7 @@ def test_prefill_layer(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return ttnn.to_torch(out)[:, :, :tokens]
+        return parallelism.residual_on_host(out)[:, :, :tokens]
 
     compare(
         lambda _: expected.output,
@@ -75,6 +77,7 @@ def test_prefill_layer(
         name="prefill_layer output",
         axes=ROWS,
         pcc_threshold=LAYER_PCC,
+        spread=parallelism.spread("residual", "residual", users=False),
     )
     compare_cache(compare, "prefill_layer", expected[1:], before, kv_cache)
 
@@ -103,7 +106,7 @@ def test_prefill_stack(
     )
     axes = ("position", "dim")
     for number, (hidden, reference) in enumerate(zip(layers, expected.hidden, strict=True), start=1):
-        rows = ttnn.to_torch(hidden)[0, 0, :tokens]
+        rows = config.parallelism.residual_on_host(hidden)[0, 0, :tokens]
         name = f"prefill_stack after layer {number}"
         compare(reference, rows, name=name, axes=axes, pcc_threshold=STACK_PCC)
         for part, past, cached in zip(
@@ -120,8 +123,8 @@ def test_prefill_stack(
                 pcc_threshold=STACK_PCC,
             )
         progress(f"layer {number} of {len(expected.hidden)} compared")
-    logits = ttnn.to_torch(causal_lm.all_logits(hidden))[0, 0, :tokens]
+    logits = config.parallelism.join(causal_lm.all_logits(hidden))[0, 0, :tokens]
     compare(expected.logits, logits, name="prefill_stack logits", axes=("position", "token"), pcc_threshold=STACK_PCC)
-    last = ttnn.to_torch(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
+    last = config.parallelism.join(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
     # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
     compare(logits[-1], last, name="prefill_stack: the last token's logits against the last of all", axes=("token",))

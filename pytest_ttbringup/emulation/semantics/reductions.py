@@ -54,6 +54,19 @@ def fast_reduce_nc(input: torch.Tensor, *, dims: Sequence[int] = (), **_: Any) -
     return input.sum(dim=tuple(dims), keepdim=True)
 
 
+@semantics("ttnn.experimental.fast_reduce_nc_split")
+def fast_reduce_nc_split(
+    input: torch.Tensor,  # noqa: A002
+    *,
+    dim: int,
+    split_output_width: int,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum over `dim`, which stays with size 1: its first `split_output_width` columns, and the others."""
+    total = input.sum(dim=dim, keepdim=True)
+    return total[..., :split_output_width], total[..., split_output_width:]
+
+
 @semantics("ttnn.experimental.deepseek_moe_fast_reduce_nc")
 def deepseek_moe_fast_reduce_nc(
     input_tensor: torch.Tensor, dim: int, *, split_size: int, **_: Any
