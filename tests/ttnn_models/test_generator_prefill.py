@@ -12,6 +12,7 @@ from ttnn_models.config import TILE_SIZE
 from ttnn_models.decode_state import INACTIVE, DecodeState
 from ttnn_models.generator import Generation, Generator
 from ttnn_models.lm_head import LMHead
+from ttnn_models.parallelism import SINGLE
 from ttnn_models.prefill_chunk import PrefillChunk
 
 VOCABULARY = 128
@@ -22,7 +23,8 @@ class CountingModel:
 
     def __init__(self, mesh_device: Any) -> None:
         self.mesh_device = mesh_device
-        self.config = SimpleNamespace(max_seq_len=128)
+        self.parallelism = SINGLE
+        self.config = SimpleNamespace(max_seq_len=128, vocab_size=VOCABULARY)
         self.lm_head = SimpleNamespace(greedy=LMHead.greedy)
         self.prefilled: list[tuple[int, int, list[int]]] = []
         self.decoded: list[list[tuple[int, int]]] = []

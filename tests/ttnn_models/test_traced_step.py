@@ -1,15 +1,12 @@
-"""What capturing a step may not do: change a cache, or be replayed once it was released."""
+"""What capturing a step may not do: change a cache, or move a user."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ttnn
 from ttnn_models.decode_state import INACTIVE, DecodeState
-from ttnn_models.generator import Generator
 from ttnn_models.traced_step import TracedStep
 
 traced = pytest.mark.parametrize("device_params", [pytest.param({"trace_region_size": 1 << 20}, id="")], indirect=True)
@@ -45,39 +42,3 @@ def test_a_replay_reads_what_the_state_holds_then(mesh_device: Any) -> None:
         assert [int(position) for position in ttnn.to_torch(state.rotary_positions).flatten()[:3]] == [5, 2, 10]
     finally:
         step.release()
-
-
-class Captured:
-    """Stands for a `TracedStep`."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.released = False
-
-    def release(self) -> None:
-        self.released = True
-
-
-def test_a_generator_captures_each_kind_of_step_once(mesh_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    captured: list[Captured] = []
-
-    def capture(kind: str) -> Callable[..., Captured]:
-        def captures(*_: Any) -> Captured:
-            captured.append(Captured(kind))
-            return captured[-1]
-
-        return captures
-
-    monkeypatch.setattr(TracedStep, "greedy", capture("greedy"))
-    monkeypatch.setattr(TracedStep, "forced", capture("forced"))
-    model: Any = SimpleNamespace(mesh_device=mesh_device, new_kv_caches=list)
-    generator = Generator(model, trace=True)
-    steps: list[Any] = [generator._step(kind) for kind in ("greedy", "forced", "greedy", "forced")]
-    assert [step.kind for step in captured] == ["greedy", "forced"]
-    assert steps == [*captured, *captured]
-
-    generator.release()
-    assert [step.released for step in captured] == [True, True]
-    again: Any = generator._step("greedy")
-    assert again is captured[2]
-    assert not again.released
