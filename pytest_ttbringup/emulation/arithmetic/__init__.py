@@ -59,12 +59,12 @@ class Arithmetic(Protocol):
         """RMS norm over the last dimension of [..., D], or layer norm (`centered`); weight and bias [D]."""
 
     def softmax(
-        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.Tensor, compute_kernel_config: Any = None
     ) -> torch.Tensor | None:
         """Over the last dimension; `fp32` if the operation computes in FP32 by itself."""
 
     def total(
-        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.Tensor, compute_kernel_config: Any = None
     ) -> torch.Tensor | None:
         """The sum or mean along one of the last two dimensions, which stays with size 1."""
 

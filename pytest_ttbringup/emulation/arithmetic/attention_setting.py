@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import defaults
 from pytest_ttbringup.emulation.numerics.attention import Flash
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
 
 if TYPE_CHECKING:
     import torch
 
-DEFAULT = KernelConfig(phases=2, fp32=False, approximate=True)
-"""Attention without a compute kernel config, as in TT-NN's transformer/sdpa/sdpa.cpp; for decode that is assumed."""
-
 TILE = 32
+
+_LONGEST = 512
+"""Keys of a chunk of a contiguous cache at most."""
 
 _MOST = {False: 8, True: 4}
 """Tiles of keys that a decode kernel takes at most at a time: those that BF16 or FP32 destinations hold at once."""
@@ -74,13 +75,25 @@ class AttentionSetting:
     def for_prefill(cls, scale: float, program_config: Any, compute_kernel_config: Any) -> AttentionSetting:
         """Chunks of one tile of keys and an approximated exp, unless the program config says otherwise."""
         chunk = int(getattr(program_config, "k_chunk_size", TILE) or TILE)
-        return cls(given_or(compute_kernel_config, DEFAULT), scale, chunk, _coarse(program_config), decode=False)
+        config = given_or(compute_kernel_config, defaults.ATTENTION)
+        return cls(config, scale, chunk, _coarse(program_config), decode=False)
 
     @classmethod
     def for_decode(
-        cls, scale: float, keys: int, program_config: Any, compute_kernel_config: Any, *, half_tiles: bool
+        cls,
+        scale: float,
+        keys: int,
+        program_config: Any,
+        compute_kernel_config: Any,
+        *,
+        half_tiles: bool,
+        cache: int | None,
     ) -> AttentionSetting:
-        """All keys at once up to what destinations hold, unless the program config has chunks of its own.
+        """Chunks as the program config has them, else as TT-NN's sdpa_decode.cpp does.
+
+        Those of a contiguous cache are the greatest power of two that divides its length, 512 at most. A paged one has
+        one tile of keys; with a program config that names no chunk it has all keys at once, up to what the
+        destinations hold (`get_dynamic_Sk_chunk_t` in rt_args_common.hpp).
 
         Args:
             scale: of the scores.
@@ -88,10 +101,16 @@ class AttentionSetting:
             program_config: the caller's, if any.
             compute_kernel_config: the caller's, if any.
             half_tiles: whether queries fill half a tile, for which the kernel always approximates exp.
+            cache: the length of a contiguous cache; None for a paged one.
         """
-        config = given_or(compute_kernel_config, DEFAULT)
-        tiles = min(_MOST[config.fp32], 1 << (-(-keys // TILE) - 1).bit_length())
-        chunk = int(getattr(program_config, "k_chunk_size", 0) or tiles * TILE)
+        config = given_or(compute_kernel_config, defaults.ATTENTION)
+        chunk = int(getattr(program_config, "k_chunk_size", 0))
+        if not chunk and cache is not None:
+            chunk = min(_LONGEST, cache & -cache)
+        elif not chunk and program_config is None:
+            chunk = TILE
+        elif not chunk:
+            chunk = TILE * min(_MOST[config.fp32], 1 << (-(-keys // TILE) - 1).bit_length())
         return cls(config, scale, chunk, half_tiles or _coarse(program_config), decode=True)
 
     def flash(self, *, exact: bool) -> Flash:

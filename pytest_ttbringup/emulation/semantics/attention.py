@@ -70,6 +70,7 @@ def scaled_dot_product_attention_decode(
         program_config,
         compute_kernel_config,
         half_tiles=heads <= 16 and call.argument(0, "input_tensor_q").dtype == ttnn.bfloat16,
+        cache=None if "paged" in call.name else input_tensor_k.shape[2],
     )
     attended = arithmetic().attention(
         input_tensor_q[0][:, :, None],
