@@ -33,6 +33,8 @@ from ttnn_models.embedding import Embedding
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.model import CausalLM
+from ttnn_models.parallelism import Parallelism
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk, padded_rows
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rope import from_interleaved, to_interleaved
@@ -65,21 +67,29 @@ def test_prefill_rms_norm(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
-    rms_norm = RMSNorm(mesh_device, model_config, reference.weight)
+    rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
     x = model.prefill_activations(tokens, layer=layer)[None, None]
-    compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC)
+    spread = model_config.parallelism.spread("residual", "whole", users=False)
+    compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
 def test_prefill_rotary(
-    model: BringupModel, layer: LayerKey, tokens: int, mesh_device: ttnn.MeshDevice, compare: Compare
+    model: BringupModel,
+    layer: LayerKey,
+    tokens: int,
+    mesh_device: ttnn.MeshDevice,
+    parallelism: Parallelism,
+    precision: PrecisionConfig,
+    compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
-    rotary = RotaryEmbedding(mesh_device, config)
+    config = prefill_config(model, tokens, parallelism)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = model.reference_layer(layer).self_attn
     chunk = chunk_of(mesh_device, config, tokens)
     x = padded(model.prefill_activations(tokens, layer=layer, point="attention"), chunk.rows)[0, 0]
@@ -96,7 +106,7 @@ def test_prefill_rotary(
             layout=ttnn.TILE_LAYOUT,
             device=mesh_device,
         )
-        out = ttnn.to_torch(rotary.prefill(on_device, tables)).float()
+        out = parallelism.join(rotary.prefill(on_device, tables)).float()
         compare(
             rotated.transpose(0, 1),
             from_interleaved(out[0]),
@@ -113,25 +123,29 @@ def test_prefill_attention(
     tokens: int,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     """The output, and K and V of the cache: all that was written, and that nothing else was."""
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
-    rotary = RotaryEmbedding(mesh_device, config)
-    attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache)
-    kv_cache = used_cache(cache, mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
+    attention = Attention(
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
+    )
+    kv_cache = used_cache(cache, mesh_device, config, precision)
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, tokens)
     tables = rotary.prefill_tables(chunk.positions)
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return ttnn.to_torch(out)[:, :, :tokens]
+        return parallelism.residual_on_host(out)[:, :, :tokens]
 
     compare(lambda _: expected.output, prefill, padded(x, chunk.rows), name="prefill_attention output", axes=ROWS)
     compare_cache(compare, "prefill_attention", expected[1:], before, kv_cache)
@@ -143,19 +157,23 @@ def test_prefill_attention_in_chunks(
     layer: LayerKey,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     """A text in three chunks, the last one short, gives what the whole text gives at once."""
     chunks = ((0, 128), (128, 128), (256, 77))
     tokens = sum(length for _, length in chunks)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
-    rotary = RotaryEmbedding(mesh_device, config)
-    attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache)
-    caches = {name: used_cache(cache, mesh_device, config) for name in ("whole", "chunks")}
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
+    attention = Attention(
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
+    )
+    caches = {name: used_cache(cache, mesh_device, config, precision) for name in ("whole", "chunks")}
     before = read_history(caches["chunks"])
 
     def prefill(name: str, start: int, length: int) -> torch.Tensor:
@@ -169,7 +187,7 @@ def test_prefill_attention_in_chunks(
         out = attention.prefill(
             rows, chunk=chunk, rotary_tables=rotary.prefill_tables(chunk.positions), kv_cache=caches[name]
         )
-        return ttnn.to_torch(out)[0, 0, :length]
+        return parallelism.residual_on_host(out)[0, 0, :length]
 
     out = torch.cat([prefill("chunks", start, length) for start, length in chunks])
     whole = prefill("whole", 0, tokens)
@@ -194,6 +212,7 @@ def test_prefill_attention_agrees_with_decode(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -201,15 +220,20 @@ def test_prefill_attention_agrees_with_decode(
     tokens = 40
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     attention = Attention(
-        mesh_device, model_config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device,
+        model_config,
+        model.layer_weights(layer),
+        rotary=rotary,
+        precision=precision,
+        weight_cache=weight_cache,
     )
-    prefilled, decoded = (new_cache(cache, mesh_device, model_config) for _ in range(2))
+    prefilled, decoded = (new_cache(cache, mesh_device, model_config, precision) for _ in range(2))
     chunk = chunk_of(mesh_device, model_config, tokens)
 
     def on_device(rows: torch.Tensor) -> ttnn.Tensor:
         return ttnn.from_torch(rows, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
 
-    at_once = ttnn.to_torch(
+    at_once = model_config.parallelism.residual_on_host(
         attention.prefill(
             on_device(padded(x, chunk.rows)),
             chunk=chunk,
@@ -228,7 +252,7 @@ def test_prefill_attention_agrees_with_decode(
             rotary_tables=rotary.decode_tables(state.rotary_positions),
             kv_cache=decoded,
         )
-        step_by_step.append(ttnn.to_torch(out)[0, 0, USER])
+        step_by_step.append(model_config.parallelism.residual_on_host(out)[0, 0, USER])
     compare(torch.stack(step_by_step), at_once, name="prefill_attention against decode", axes=("position", "dim"))
     for part, one, other in zip(("key", "value"), read_history(decoded), read_history(prefilled), strict=True):
         compare(
@@ -246,25 +270,33 @@ def test_prefill_mlp(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), weight_cache=weight_cache)
+    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
     x = model.prefill_activations(padded_rows(tokens, tokens + 1024), layer=layer, point="mlp")
-    compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS)
+    spread = model_config.parallelism.spread("whole", "residual", users=False)
+    compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
 def test_prefill_embedding(
-    model: BringupModel, tokens: int, mesh_device: ttnn.MeshDevice, weight_cache: WeightCache, compare: Compare
+    model: BringupModel,
+    tokens: int,
+    mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
+    weight_cache: WeightCache,
+    parallelism: Parallelism,
+    compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     text = torch.randint(config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(model.seed))
     text[0], text[-1] = config.vocab_size - 1, 0
-    embedding = Embedding(mesh_device, config, model.weights(), weight_cache=weight_cache)
+    embedding = Embedding(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache)
     chunk = PrefillChunk.of(mesh_device, config, text.tolist(), user=USER)
-    rows = ttnn.to_torch(embedding.prefill(chunk.tokens))[:, :, :tokens]
+    rows = parallelism.residual_on_host(embedding.prefill(chunk.tokens))[:, :, :tokens]
     compare(model.reference.model.embed_tokens(text)[None, None], rows, axes=ROWS)
 
 
@@ -274,12 +306,15 @@ def test_prefill_lm_head(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     x = model.reference.model.norm(model.prefill_activations(padded_rows(tokens, tokens + 1024), layer="last"))
-    lm_head = LMHead(mesh_device, model_config, model.weights(), weight_cache=weight_cache)
-    compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=(None, None, "position", "token"))
+    lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
+    spread = model_config.parallelism.spread("whole", "whole", users=False)
+    axes = (None, None, "position", "token")
+    compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=axes, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -288,25 +323,27 @@ def test_prefill_layer(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer)
     expected = reference_prefill_layer(model.reference, model.layer_index(layer), x)
-    rotary = RotaryEmbedding(mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     decoder_layer = DecoderLayer.from_weights(
-        mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
     )
-    kv_cache = used_cache("contiguous", mesh_device, config)
+    kv_cache = used_cache("contiguous", mesh_device, config, precision)
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, tokens)
     tables = rotary.prefill_tables(chunk.positions)
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return ttnn.to_torch(out)[:, :, :tokens]
+        return parallelism.residual_on_host(out)[:, :, :tokens]
 
     compare(
         lambda _: expected.output,
@@ -315,6 +352,7 @@ def test_prefill_layer(
         name="prefill_layer output",
         axes=ROWS,
         pcc_threshold=LAYER_PCC,
+        spread=parallelism.spread("residual", "residual", users=False),
     )
     compare_cache(compare, "prefill_layer", expected[1:], before, kv_cache)
 
@@ -334,7 +372,7 @@ def test_prefill_stack(
     expected = reference_prefill_stack(model.reference, text)
     mesh_device, config = causal_lm.mesh_device, causal_lm.config
     chunk = PrefillChunk.of(mesh_device, config, text, user=USER)
-    caches = [new_cache(cache, mesh_device, config) for _ in causal_lm.decoder.layers]
+    caches = [new_cache(cache, mesh_device, config, layer.attention.precision) for layer in causal_lm.decoder.layers]
     layers = causal_lm.decoder.prefill_layers(
         causal_lm.embedding.prefill(chunk.tokens),
         chunk=chunk,
@@ -343,7 +381,7 @@ def test_prefill_stack(
     )
     axes = ("position", "dim")
     for number, (hidden, reference) in enumerate(zip(layers, expected.hidden, strict=True), start=1):
-        rows = ttnn.to_torch(hidden)[0, 0, :tokens]
+        rows = config.parallelism.residual_on_host(hidden)[0, 0, :tokens]
         name = f"prefill_stack after layer {number}"
         compare(reference, rows, name=name, axes=axes, pcc_threshold=STACK_PCC)
         for part, past, cached in zip(
@@ -360,8 +398,8 @@ def test_prefill_stack(
                 pcc_threshold=STACK_PCC,
             )
         progress(f"layer {number} of {len(expected.hidden)} compared")
-    logits = ttnn.to_torch(causal_lm.all_logits(hidden))[0, 0, :tokens]
+    logits = config.parallelism.join(causal_lm.all_logits(hidden))[0, 0, :tokens]
     compare(expected.logits, logits, name="prefill_stack logits", axes=("position", "token"), pcc_threshold=STACK_PCC)
-    last = ttnn.to_torch(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
+    last = config.parallelism.join(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
     # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
     compare(logits[-1], last, name="prefill_stack: the last token's logits against the last of all", axes=("token",))

@@ -16,6 +16,10 @@ from pytest_ttbringup.targets.systems import SYSTEMS
 
 DEFAULT_MODEL = "tiny-llama"
 
+PRESETS = ("accuracy", "default", "performance")
+"""Precisions that every model of the ladder knows by name."""
+DEFAULT_PRECISION = "default"
+
 
 @dataclass(frozen=True)
 class Option:
@@ -45,6 +49,15 @@ SYSTEM = Option(
     f"the machine: {', '.join(system.name for system in SYSTEMS)} (default: what the target finds; n150 when emulated)",
 )
 MESH = Option("--tt-mesh", "TTBRINGUP_MESH", "tt_mesh", "RxC", "mesh shape, rows x columns (default: the system's)")
+PARALLEL = Option(
+    "--tt-parallel",
+    "TTBRINGUP_PARALLEL",
+    "tt_parallel",
+    "KIND",
+    "how a mesh of several chips is used: dp (data parallel: each chip is an instance with 32 users of its own), tp "
+    "(tensor parallel: all chips share one), dpxtp (each row of the mesh shares one) (default: as the model's plan has "
+    "it: dp if it fits one chip)",
+)
 PCC_THRESHOLD = Option(
     "--pcc-threshold",
     "TTBRINGUP_PCC_THRESHOLD",
@@ -88,7 +101,16 @@ NUMERICS = Option(
     f"formats), bitexact (as the device, bit by bit; slow) (default: {DEFAULT_NUMERICS})",
 )
 
-OPTIONS = (TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
+PRECISION = Option(
+    "--tt-precision",
+    "TTBRINGUP_PRECISION",
+    "tt_precision",
+    "PRECISION",
+    f"number formats and math fidelity of the model: {', '.join(PRESETS)}, or a TOML file with a precision for each "
+    f"module and layer (default: {DEFAULT_PRECISION})",
+)
+
+OPTIONS = (TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,24 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import (
     CACHE,
     DEFAULT_MODEL,
+    DEFAULT_PRECISION,
     LAYERS,
     MESH,
     MODEL,
     NUMERICS,
+    PARALLEL,
     PCC_THRESHOLD,
+    PRECISION,
+    PRESETS,
     SEED,
     SYSTEM,
     TARGET,
     Given,
+    Option,
     add_options,
     given,
 )
+from pytest_ttbringup.parallel import KINDS, Kind, degrees
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED
 from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target, emulated
 from pytest_ttbringup.targets.systems import CUSTOM, SYSTEMS, System, system_holding, system_of
@@ -47,7 +53,9 @@ class Settings:
         target_reason: why that one, for the report header.
         system: the name of a system of `targets.systems`.
         mesh: mesh shape (rows, columns).
+        parallel: how a mesh of several chips is used; None leaves it to the plan of each model.
         numerics: the emulated target's arithmetic: `device`, `exact` or `bitexact`.
+        precision: a preset of `option_table.PRESETS`, or the path of a TOML file that can be read.
         pcc_threshold: the user's own threshold for every comparison; None leaves it to each comparison.
         models: models the catalog can resolve, as they were named and in that order.
         layers: `edges` (first, middle, last), `all`, or layer numbers that every model has.
@@ -59,12 +67,19 @@ class Settings:
     target_reason: str
     system: str
     mesh: tuple[int, int]
+    parallel: Kind | None
     numerics: str
+    precision: str
     pcc_threshold: float | None
     models: tuple[str, ...]
     layers: Layers
     seed: int
     cache_dir: Path
+
+    @property
+    def precision_name(self) -> str:
+        """The precision as reports call it: the preset, or the file's name without `.toml`."""
+        return self.precision if self.precision in PRESETS else Path(self.precision).stem
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -87,12 +102,15 @@ def resolve(config: pytest.Config) -> Settings:
     target, reason = _target(target_given)
     system = _system(given(config, SYSTEM), target)
     models: tuple[str, ...] = _parsed(given(config, MODEL), _models, (DEFAULT_MODEL,))
+    mesh = _parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh)
     return Settings(
         target=target,
         target_reason=reason,
         system=system.name,
-        mesh=_parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh),
+        mesh=mesh,
+        parallel=_parsed(given(config, PARALLEL), lambda it: _parallel(it, mesh), None),
         numerics=_parsed(given(config, NUMERICS), _numerics, emulated.DEFAULT_NUMERICS),
+        precision=_parsed(given(config, PRECISION), lambda it: _precision(it, config), DEFAULT_PRECISION),
         pcc_threshold=_parsed(given(config, PCC_THRESHOLD), _pcc_threshold, None),
         models=models,
         layers=_parsed(given(config, LAYERS), lambda it: _layers(it, models), "edges"),
@@ -165,10 +183,41 @@ def _larger(mesh: tuple[int, int], system: System) -> str:
     )
 
 
+def _parallel(value: Given, mesh: tuple[int, int]) -> Kind:
+    kind = next((it for it in KINDS if it == value.value), None)
+    if kind is None:
+        value.refuse("no such parallelism.", _choose(value.value, KINDS))
+    if mesh == (1, 1):
+        value.refuse("the mesh has only one chip.", f"Give a larger one, for instance {MESH.flag}=1x4.")
+    try:
+        degrees(mesh, kind)
+    except BringupError as error:
+        value.refuse(str(error))
+    return kind
+
+
 def _numerics(value: Given) -> str:
     if value.value not in emulated.NUMERICS:
         value.refuse("no such arithmetic.", _choose(value.value, emulated.NUMERICS))
     return value.value
+
+
+def _precision(value: Given, config: pytest.Config) -> str:
+    if value.value in PRESETS:
+        return value.value
+    if not value.value.endswith(".toml"):
+        value.refuse("no such precision.", f"{_choose(value.value, PRESETS)} Or give a file, NAME.toml.")
+    path = _start(value, PRECISION, config) / Path(value.value).expanduser()
+    try:
+        path.read_bytes()
+    except OSError as error:
+        value.refuse(f"can't read this file: {error.strerror or error}.", "docs/precision.md says what is in one.")
+    return str(path)
+
+
+def _start(value: Given, option: Option, config: pytest.Config) -> Path:
+    """The folder that a relative path starts from: the project's in the ini file, else the current one."""
+    return config.rootpath if value.fix == option.ini else config.invocation_params.dir
 
 
 def _pcc_threshold(value: Given) -> float:
@@ -257,8 +306,7 @@ def _cache_dir(value: Given | None, config: pytest.Config) -> Path:
         folder = default_cache_dir()
         value = Given(str(folder), f"the default cache folder {str(folder)!r}", CACHE.flag)
     else:
-        start = config.rootpath if value.fix == CACHE.ini else config.invocation_params.dir
-        folder = start / Path(value.value).expanduser()
+        folder = _start(value, CACHE, config) / Path(value.value).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

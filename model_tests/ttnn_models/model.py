@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import ttnn
 
 from .config import TILE_SIZE, ModelConfig
+from .contiguous_kv_cache import ContiguousKVCache
 from .decode_state import DecodeState
 from .decoder import Decoder
 from .decoder_layer import LAYER_WEIGHTS, DecoderLayer
 from .embedding import Embedding
-from .kv_cache import ContiguousKVCache, KVCache
+from .kv_cache import KVCache
 from .lm_head import LMHead
+from .model_precision import ModelPrecision
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .prefill_chunk import PrefillChunk
 from .rms_norm import RMSNorm
@@ -40,6 +42,7 @@ class CausalLM:
     ) -> None:
         self.mesh_device = mesh_device
         self.config = config
+        self.parallelism = config.parallelism
         self.precision = precision
         self.embedding = embedding
         self.rotary = rotary
@@ -53,7 +56,7 @@ class CausalLM:
         config: ModelConfig,
         weights: StateDict,
         *,
-        precision: PrecisionConfig = DEFAULT_PRECISION,
+        precision: PrecisionConfig | ModelPrecision = DEFAULT_PRECISION,
         weight_cache: WeightCache = UNCACHED,
         report: Callable[[str], None] | None = None,
     ) -> CausalLM:
@@ -63,7 +66,7 @@ class CausalLM:
             mesh_device: where it runs.
             config: sizes.
             weights: by Hugging Face's names; "lm_head.weight" may be absent if it is tied to the embedding.
-            precision: formats and math.
+            precision: formats and math; for layers that differ, a `ModelPrecision`.
             weight_cache: keeps the converted weights.
             report: called with a line after each layer.
 
@@ -71,6 +74,9 @@ class CausalLM:
             BringupError: weights are missing, left over or of the wrong shape.
         """
         check_names(weights, _names(config, weights), owner="model")
+        layered = ModelPrecision.of(precision)
+        layered.check(config.num_layers, "this model")
+        precision = layered.model
         rotary = RotaryEmbedding(mesh_device, config, precision=precision)
         layers = []
         for index in range(config.num_layers):
@@ -80,7 +86,7 @@ class CausalLM:
                     config,
                     within(weights, f"model.layers.{index}"),
                     rotary=rotary,
-                    precision=precision,
+                    precision=layered.of_layer(index, config.num_layers),
                     weight_cache=weight_cache,
                 )
             )
@@ -106,7 +112,10 @@ class CausalLM:
 
     def new_kv_caches(self) -> list[KVCache]:
         """An empty contiguous cache for each layer."""
-        return [ContiguousKVCache(self.mesh_device, self.config, precision=self.precision) for _ in self.decoder.layers]
+        return [
+            ContiguousKVCache(self.mesh_device, self.config, precision=layer.attention.precision)
+            for layer in self.decoder.layers
+        ]
 
     def decode(self, state: DecodeState, kv_caches: Sequence[KVCache]) -> ttnn.Tensor:
         """Logits [1, 1, B, V] after the state's tokens at the state's positions; the state stays as it is."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.numerics.vector_unit import PARAMETERS
 
 if TYPE_CHECKING:
     import torch
+    import ttnn
 
 Activation = Callable[..., Any]
 
@@ -39,18 +41,33 @@ def activated(values: torch.Tensor, activations: Any, coarse: bool = False) -> t
                 f"the fused activation {name} is not emulated; those that are: {', '.join(sorted(_functions()))}"
             )
         parameters = given or getattr(activation, "params", None) or ()
-        own = arithmetic().unary(name.lower(), values) if coarse and name not in _PARAMETRIC else None
+        own = _own(name.lower(), values, parameters) if coarse else None
         values = function(values, *parameters) if own is None else own
     return values
+
+
+def is_coarse(*formats: ttnn.DataType | None) -> bool:
+    """Whether the vector unit computes for BF16 destinations: no tensor of its operands and result is of FP32.
+
+    Args:
+        formats: of the tensors; None for a number.
+    """
+    import ttnn
+
+    return all(it in (ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b, None) for it in formats)
+
+
+def _own(name: str, values: torch.Tensor, parameters: Sequence[float]) -> torch.Tensor | None:
+    """By an arithmetic's own rule, unless there are parameters that it does not know, as of an approximate mode."""
+    names = PARAMETERS.get(name, ())
+    if len(parameters) > len(names):
+        return None
+    return arithmetic().unary(name, values, **dict(zip(names, parameters, strict=False)))
 
 
 def _with_parameters(activations: Any) -> bool:
     """Whether this is one activation with its parameters, such as (ttnn.UnaryOpType.GELU, False), and not several."""
     return isinstance(activations, tuple) and any(isinstance(it, (int, float)) for it in activations)
-
-
-_PARAMETRIC = ("SOFTPLUS",)
-"""Activations with a rule of an arithmetic's own that depends on parameters; fused, they are left as they are."""
 
 
 @cache

@@ -36,7 +36,7 @@ def _register_total(name: str) -> None:
                 input_tensor,
                 one,
                 mean=name == "mean",
-                output=call.output.dtype,
+                output=call.output,
                 compute_kernel_config=compute_kernel_config,
             )
             if own is not None:
