@@ -25,11 +25,13 @@ class TextPrinter:
         self._streams = [TextStream(tokenizer) for _ in prompts]
         self._texts = [""] * len(self._prompts)
         self._alone = len(self._prompts) == 1
-        if self._alone:
-            _show(f"> {self._prompts[0]}\n")
+        self._begun = False
 
     def add(self, user: int, token: int) -> None:
         """A user has got a token."""
+        if self._alone and not self._begun:
+            self._begun = True
+            _show(f"> {self._prompts[0]}\n")
         self._append(user, self._streams[user].add(token))
 
     def end(self, user: int) -> None:

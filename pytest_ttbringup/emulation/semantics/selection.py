@@ -66,7 +66,7 @@ def sampling(
     weights = weights.masked_fill((before >= p.reshape(-1)[:users, None]) & (before > 0), 0.0)
     undefined = weights.isnan().any(
         -1
-    )  # of users who take no part; the kernel's sums never pass its random number then
+    )  # of users who take no part; as the kernel, whose sums then pass no number
     weights[undefined] = torch.nn.functional.one_hot(torch.tensor(0), weights.shape[-1]).to(weights.dtype)
     drawn = torch.cat([_draw(weights[user], user, seed) for user in range(users)])
     chosen = order[torch.arange(users), drawn]
