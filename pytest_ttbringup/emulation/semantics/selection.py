@@ -64,9 +64,7 @@ def sampling(
     weights = torch.softmax(ordered.masked_fill(beyond_k, float("-inf")), dim=-1)
     before = weights.cumsum(-1) - weights
     weights = weights.masked_fill((before >= p.reshape(-1)[:users, None]) & (before > 0), 0.0)
-    undefined = weights.isnan().any(
-        -1
-    )  # of users who take no part; as the kernel, whose sums then pass no number
+    undefined = weights.isnan().any(-1)  # of users who take no part; as the kernel, whose sums then pass no number
     weights[undefined] = torch.nn.functional.one_hot(torch.tensor(0), weights.shape[-1]).to(weights.dtype)
     drawn = torch.cat([_draw(weights[user], user, seed) for user in range(users)])
     chosen = order[torch.arange(users), drawn]
