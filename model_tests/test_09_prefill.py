@@ -66,8 +66,8 @@ def test_prefill_rms_norm(
     norm: str,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
@@ -83,8 +83,8 @@ def test_prefill_rotary(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     parallelism: Parallelism,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
@@ -210,9 +210,9 @@ def test_prefill_attention_agrees_with_decode(
     layer: LayerKey,
     cache: str,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -269,8 +269,8 @@ def test_prefill_mlp(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -305,8 +305,8 @@ def test_prefill_lm_head(
     model: BringupModel,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:

@@ -54,11 +54,8 @@ def test_the_device_draws_as_the_host(mesh_device: Any, vocabulary: int) -> None
     config = SamplingConfig(2.0, top_k=10, top_p=0.75)  # all exact in BF16
     tokens = drawn(mesh_device, logits, [config] * DECODE_BATCH)
     assert distance(tokens, filtered(logits, config)) < 4
-    for other in (
-        SamplingConfig(2.0, top_k=10),
-        SamplingConfig(2.0, top_k=9, top_p=0.75),
-        SamplingConfig(1.0, 10, 0.9),
-    ):
+    others = (SamplingConfig(2.0, top_k=10), SamplingConfig(2.0, top_k=5, top_p=0.75), SamplingConfig(1.0, 10, 0.75))
+    for other in others:
         assert distance(tokens, filtered(logits, other)) > 4, f"{other} would not be told apart"
 
 

@@ -108,7 +108,7 @@ def test_a_step_tells_what_is_new(generator: Generator) -> None:
 def test_a_full_batch_takes_nobody(generator: Generator) -> None:
     session = generator.session()
     users = [session.add([1], max_new_tokens=2) for _ in range(DECODE_BATCH)]
-    with pytest.raises(BringupError, match="All 32 slots of the batch are taken. Make steps until a user has ended"):
+    with pytest.raises(BringupError, match=r"All 32 slots of the batch are taken\. Make steps until a user has ended"):
         session.add([1], max_new_tokens=2)
     session.leave(users[7])
     assert session.add([1], max_new_tokens=2).slot == 7
