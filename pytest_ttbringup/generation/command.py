@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import CACHE, MESH, MODEL, NUMERICS, PARALLEL, PRECISION, SEED, SYSTEM, TARGET
 
 IMPLEMENTATION = "ttnn_models"
+PLUGIN = "pytest_ttbringup.plugin"
 _PASSED_ON = (MODEL, TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, SEED, CACHE)
 
 
@@ -66,9 +68,17 @@ def run(options: argparse.Namespace) -> str:
         SystemExit: with pytest's exit code for wrong usage, 4, after the error was printed; or for an interrupt, 2.
     """
     given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
+    installed = any(point.value == PLUGIN for point in entry_points(group="pytest11"))
+    loading = () if installed else ("-p", PLUGIN)  # in a checkout that is not installed
     # pytest resolves the settings, sets the target up and finds the implementation; then it runs this and no tests.
     code = pytest.main(
-        ["--noconftest", "--assert=plain", "-s", *(f"{flag}={value}" for flag, value in given if value is not None)],
+        [
+            *loading,
+            "--noconftest",
+            "--assert=plain",
+            "-s",
+            *(f"{flag}={value}" for flag, value in given if value is not None),
+        ],
         plugins=[_InsteadOfTests(options)],
     )
     if code:

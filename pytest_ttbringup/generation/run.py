@@ -45,14 +45,13 @@ def generate(config: pytest.Config, options: argparse.Namespace) -> None:
     if len(settings.models) != 1:
         raise BringupError(f"{MODEL.flag}={','.join(settings.models)}: text comes from one model; name one.")
     prompts = _prompts(options.prompt)
-    build = _implementation(options.implementation)
     start = time.monotonic()
     tell = _Progress(start)
     model = _load(settings, tell)
     tokens = _tokens(model, prompts, options.chat, options.system)
     system, positions = system_of(settings.system), model.config.max_position_embeddings
     kind = settings.parallel or planned_kind(model.config, model.name, system, settings.mesh, context=positions)
-    plan = build.plan_generator(
+    plan = _implementation(options.implementation).plan_generator(
         model.config,
         model.name,
         tokens,
