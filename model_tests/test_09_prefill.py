@@ -139,7 +139,7 @@ def test_prefill_attention(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return parallelism.residual_on_host(out)[:, :, :tokens]
+        return parallelism.prefilled(out, tokens)
 
     compare(lambda _: expected.output, prefill, padded(x, chunk.rows), name="prefill_attention output", axes=ROWS)
     compare_cache(compare, "prefill_attention", expected[1:], before, kv_cache)
@@ -178,7 +178,7 @@ def test_prefill_attention_in_chunks(
         out = attention.prefill(
             rows, chunk=chunk, rotary_tables=rotary.prefill_tables(chunk.positions), kv_cache=caches[name]
         )
-        return parallelism.residual_on_host(out)[0, 0, :length]
+        return parallelism.prefilled(out, length)[0, 0]
 
     out = torch.cat([prefill("chunks", start, length) for start, length in chunks])
     whole = prefill("whole", 0, tokens)
@@ -218,14 +218,15 @@ def test_prefill_attention_agrees_with_decode(
     def on_device(rows: torch.Tensor) -> ttnn.Tensor:
         return ttnn.from_torch(rows, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
 
-    at_once = model_config.parallelism.residual_on_host(
+    at_once = model_config.parallelism.prefilled(
         attention.prefill(
             on_device(padded(x, chunk.rows)),
             chunk=chunk,
             rotary_tables=rotary.prefill_tables(chunk.positions),
             kv_cache=prefilled,
-        )
-    )[0, 0, :tokens]
+        ),
+        tokens,
+    )[0, 0]
     step_by_step = []
     positions = torch.full((32,), -1)
     for position, row in enumerate(x):
@@ -237,7 +238,7 @@ def test_prefill_attention_agrees_with_decode(
             rotary_tables=rotary.decode_tables(state.rotary_positions),
             kv_cache=decoded,
         )
-        step_by_step.append(model_config.parallelism.residual_on_host(out)[0, 0, USER])
+        step_by_step.append(model_config.parallelism.prefilled(out)[0, 0, USER])
     compare(torch.stack(step_by_step), at_once, name="prefill_attention against decode", axes=("position", "dim"))
     for part, one, other in zip(("key", "value"), read_history(decoded), read_history(prefilled), strict=True):
         compare(
@@ -279,7 +280,7 @@ def test_prefill_embedding(
     text[0], text[-1] = config.vocab_size - 1, 0
     embedding = Embedding(mesh_device, config, model.weights(), weight_cache=weight_cache)
     chunk = PrefillChunk.of(mesh_device, config, text.tolist(), user=USER)
-    rows = parallelism.residual_on_host(embedding.prefill(chunk.tokens))[:, :, :tokens]
+    rows = parallelism.prefilled(embedding.prefill(chunk.tokens), tokens)
     compare(model.reference.model.embed_tokens(text)[None, None], rows, axes=ROWS)
 
 
@@ -324,7 +325,7 @@ def test_prefill_layer(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return parallelism.residual_on_host(out)[:, :, :tokens]
+        return parallelism.prefilled(out, tokens)
 
     compare(
         lambda _: expected.output,
@@ -362,7 +363,7 @@ def test_prefill_stack(
     )
     axes = ("position", "dim")
     for number, (hidden, reference) in enumerate(zip(layers, expected.hidden, strict=True), start=1):
-        rows = config.parallelism.residual_on_host(hidden)[0, 0, :tokens]
+        rows = config.parallelism.prefilled(hidden, tokens)[0, 0]
         name = f"prefill_stack after layer {number}"
         compare(reference, rows, name=name, axes=axes, pcc_threshold=STACK_PCC)
         for part, past, cached in zip(

@@ -21,7 +21,7 @@ import test_06_full_model as full_model
 import test_07_teacher_forcing as forcing
 import torch
 import ttnn
-from decode_inputs import decode_state, positions_at, write_history
+from decode_inputs import cached_by_chip, decode_state, heads_by_chip, positions_at, write_history
 from ttnn_models.attention import Attention
 from ttnn_models.config import DECODE_BATCH, TILE_SIZE, ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
@@ -33,6 +33,7 @@ from ttnn_models.mlp import MLP
 from ttnn_models.model import CausalLM
 from ttnn_models.parallelism import SINGLE, Form, Parallelism, Residual
 from ttnn_models.rms_norm import RMSNorm
+from ttnn_models.rope import to_interleaved
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
 
@@ -40,6 +41,7 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
 from pytest_ttbringup.fixtures.tensors import to_mesh
+from pytest_ttbringup.reference.decode import reference_decode_attention
 from pytest_ttbringup.reference.model import BringupModel, LayerKey
 
 pytestmark = pytest.mark.stage("tensor parallel")
@@ -168,6 +170,36 @@ def test_tensor_parallel_attention(
 
     x = model.decode_activations(users, layer=layer, point="attention")[None, None]
     against_one_chip(f"attention {cache}", build, x, "whole", "residual")
+
+
+def test_tensor_parallel_kv_heads(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    compare: Compare,
+) -> None:
+    """Every chip writes the KV heads that its query heads want, by chip."""
+    users, slots = model_config.users, model_config.max_seq_len
+    keys, values = model.decode_history(slots, users)
+    positions = positions_at("mixed", slots, users)
+    x = model.decode_activations(users, point="attention")
+    expected = reference_decode_attention(model.reference, 0, x, keys, values, positions)
+    attention = Attention(mesh_device, model_config, model.layer_weights("first"), rotary=rotary)
+    step = _step(mesh_device, model_config, rotary, keys, values, positions)
+    spread = model_config.parallelism.spread("whole", "residual")
+    attention.decode(to_mesh(x[None, None], lambda: mesh_device, spread), **step)
+    cache = step["kv_cache"]
+    for name, written, cached in (
+        ("keys", to_interleaved(expected.key), cache.keys),
+        ("values", expected.value, cache.values),
+    ):
+        compare(
+            heads_by_chip(model_config, written),
+            cached_by_chip(model_config, cached, positions),
+            name=f"{name} of every chip",
+            axes=("chip", "user", "head", "dim"),
+        )
 
 
 def test_tensor_parallel_embedding(

@@ -181,7 +181,7 @@ class Generator:
                 [user.prompt[user.position] if reads else 0 for user, reads in zip(users, reading, strict=True)]
             )
             logits = forced()  # [1, 1, B, V]
-            values = self.model.parallelism.join(logits, data=2)
+            values = self.model.parallelism.take(logits, data=2)
             for index, user in enumerate(users):
                 if reading[index]:
                     rows[index].append(values[0, 0, index].float())
@@ -211,7 +211,7 @@ class Generator:
             if chunk.start + chunk.length == len(prompt):
                 logits = self.model.last_logits(hidden, chunk)  # [1, 1, 32, V]
                 tokens = self.model.lm_head.greedy(logits)  # [1, 1, 32]
-                token = int(self.model.parallelism.join(tokens).flatten()[chunk.last_row_in_tile])
+                token = int(self.model.parallelism.take(tokens, data=0).flatten()[chunk.last_row_in_tile])
                 ttnn.deallocate(logits)
                 ttnn.deallocate(tokens)
         return token
@@ -221,7 +221,7 @@ class Generator:
         rows = []
         for chunk, hidden in self._prefills(prompt, user):
             logits = self.model.all_logits(hidden)
-            rows.append(self.model.parallelism.join(logits)[0, 0, : chunk.length].float())
+            rows.append(self.model.parallelism.take(logits, data=0)[0, 0, : chunk.length].float())
             ttnn.deallocate(logits)
         return torch.cat(rows)
 
