@@ -19,6 +19,7 @@ import test_03_decode_layer as layers
 import test_04_decode_stack as stacks
 import test_06_full_model as full_model
 import test_07_teacher_forcing as forcing
+import test_09_prefill as prefill
 import torch
 import ttnn
 from decode_inputs import cached_by_chip, decode_state, heads_by_chip, positions_at, write_history
@@ -50,6 +51,9 @@ ONE_CHIP_PCC = 0.9999
 """Least PCC against the same module on one chip: of a module, where only the order and the rounding of sums differ."""
 ROUNDINGS = 16
 """Most by which an output may differ from one chip's, in bfloat16 roundings (2^-8) at the output's root mean square."""
+
+PREFILLED = 333
+"""Tokens of a prefill, no multiple of a tile."""
 
 Decode = Callable[[ttnn.Tensor], ttnn.Tensor]
 Build = Callable[[ModelConfig, slice], Decode]
@@ -284,6 +288,56 @@ def test_tensor_parallel_model(
     """Text in, text out; users do not mix, and tokens are chosen on the device from the whole vocabulary."""
     full_model.test_full_model(model, generator, compare, progress)
     full_model.test_full_model_decodes_on_the_device(model, generator, compare)
+
+
+@pytest.mark.parametrize("cache", ["contiguous", "paged"])
+def test_tensor_parallel_prefill_attention(
+    model: BringupModel,
+    cache: str,
+    mesh_device: ttnn.MeshDevice,
+    weight_cache: WeightCache,
+    parallelism: Parallelism,
+    compare: Compare,
+) -> None:
+    prefill.test_prefill_attention(model, "first", PREFILLED, cache, mesh_device, weight_cache, parallelism, compare)
+
+
+def test_tensor_parallel_prefill_modules(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    weight_cache: WeightCache,
+    parallelism: Parallelism,
+    compare: Compare,
+) -> None:
+    """Norm, feed-forward block, embedding and LM head of one user's rows."""
+    prefill.test_prefill_rms_norm(model, "first", "input_layernorm", PREFILLED, mesh_device, model_config, compare)
+    prefill.test_prefill_mlp(model, "first", PREFILLED, mesh_device, model_config, weight_cache, compare)
+    prefill.test_prefill_embedding(model, PREFILLED, mesh_device, weight_cache, parallelism, compare)
+    prefill.test_prefill_lm_head(model, PREFILLED, mesh_device, model_config, weight_cache, compare)
+
+
+def test_tensor_parallel_prefill_layer(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    weight_cache: WeightCache,
+    parallelism: Parallelism,
+    compare: Compare,
+) -> None:
+    prefill.test_prefill_layer(model, "first", PREFILLED, mesh_device, weight_cache, parallelism, compare)
+
+
+def test_tensor_parallel_prefill_stack(
+    model: BringupModel, causal_lm: CausalLM, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    prefill.test_prefill_stack(model, 200, "contiguous", causal_lm, compare, progress)
+
+
+def test_tensor_parallel_prefill_then_decode(
+    model: BringupModel, prefilling: Generator, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    """Prompts prefilled one by one, then decoded together; on several rows of chips a model on each row's submesh."""
+    full_model.test_full_model(model, prefilling, compare, progress)
 
 
 def test_tensor_parallel_teacher_forcing(
