@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.option_table import PRESETS
 from pytest_ttbringup.options import settings_of
 from pytest_ttbringup.planning.parallel_kind import planned_kind
 from pytest_ttbringup.targets.systems import system_of
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
     from ttnn_models.config import ModelConfig
     from ttnn_models.generator import Generator
     from ttnn_models.model import CausalLM
+    from ttnn_models.model_precision import ModelPrecision
     from ttnn_models.parallelism import Parallelism
+    from ttnn_models.precision import PrecisionConfig
     from ttnn_models.rotary_embedding import RotaryEmbedding
     from ttnn_models.submeshes import Submeshes
     from ttnn_models.weights import WeightCache
@@ -29,6 +34,41 @@ if TYPE_CHECKING:
 
 POSITIONS = 256
 """Positions the KV cache holds for each user: room for every text of the ladder."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse a wrong precision file before any device is opened."""
+    settings = settings_of(session.config)
+    if settings.precision in PRESETS:
+        return
+    from ttnn_models.precision_file import read_precision
+
+    from pytest_ttbringup.reference import catalog
+
+    try:
+        precision = read_precision(Path(settings.precision))
+        for model in settings.models:
+            precision.check(catalog.layer_count(model), catalog.resolve(model).name)
+    except BringupError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture(scope="session")
+def model_precision(pytestconfig: pytest.Config) -> ModelPrecision:
+    """The precision of the whole model and of each layer, as `--tt-precision` says."""
+    from ttnn_models.precision_file import precision_of
+
+    return precision_of(settings_of(pytestconfig).precision)
+
+
+@pytest.fixture
+def precision(request: pytest.FixtureRequest, model_precision: ModelPrecision) -> PrecisionConfig:
+    """That of the module under test: of the test's `layer`, or the model's if it has none."""
+    if "layer" not in request.fixturenames:
+        return model_precision.model
+    model: BringupModel = request.getfixturevalue("model")
+    index = model.layer_index(request.getfixturevalue("layer"))
+    return model_precision.of_layer(index, model.config.num_hidden_layers)
 
 
 @pytest.fixture
@@ -63,11 +103,11 @@ def weight_cache(pytestconfig: pytest.Config) -> WeightCache:
 
 
 @pytest.fixture
-def rotary(mesh_device: ttnn.MeshDevice, model_config: ModelConfig) -> RotaryEmbedding:
+def rotary(mesh_device: ttnn.MeshDevice, model_config: ModelConfig, model_precision: ModelPrecision) -> RotaryEmbedding:
     """The rotary embedding that all attention modules of a model share."""
     from ttnn_models.rotary_embedding import RotaryEmbedding
 
-    return RotaryEmbedding(mesh_device, model_config)
+    return RotaryEmbedding(mesh_device, model_config, precision=model_precision.model)
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +123,7 @@ def causal_lm(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    model_precision: ModelPrecision,
     weight_cache: WeightCache,
     progress: Callable[[str], None],
     _built: dict[str, Any],
@@ -94,7 +135,14 @@ def causal_lm(
     if any(_built.get(name) != value for name, value in wanted.items()):
         _built.clear()  # before the next one takes its memory
         weights = model.reference.state_dict()
-        built = CausalLM.from_weights(mesh_device, model_config, weights, weight_cache=weight_cache, report=progress)
+        built = CausalLM.from_weights(
+            mesh_device,
+            model_config,
+            weights,
+            precision=model_precision,
+            weight_cache=weight_cache,
+            report=progress,
+        )
         _built.update(wanted, causal_lm=built)
     kept: CausalLM = _built["causal_lm"]
     return kept
@@ -116,6 +164,7 @@ def prefilling(
     model: BringupModel,
     causal_lm: CausalLM,
     generator: Generator,
+    model_precision: ModelPrecision,
     weight_cache: WeightCache,
     progress: Callable[[str], None],
     _built: dict[str, Any],
@@ -130,6 +179,7 @@ def prefilling(
                 causal_lm.mesh_device,
                 replace(causal_lm.config, parallelism=replace(causal_lm.parallelism, data=1)),
                 model.reference.state_dict(),
+                precision=model_precision,
                 weight_cache=weight_cache,
                 report=progress,
                 prefill=True,

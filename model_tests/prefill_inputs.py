@@ -14,6 +14,7 @@ from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.kv_cache import KVCache
 from ttnn_models.paged_kv_cache import PagedKVCache
 from ttnn_models.parallelism import Parallelism
+from ttnn_models.precision import DEFAULT_PRECISION, PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk
 
 from pytest_ttbringup.fixtures.compare import Compare
@@ -64,16 +65,21 @@ def padded(x: torch.Tensor, rows: int) -> torch.Tensor:
     return torch.cat([x, noise])[None, None]
 
 
-def new_cache(kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig) -> KVCache:
+def new_cache(
+    kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig, precision: PrecisionConfig = DEFAULT_PRECISION
+) -> KVCache:
     """A `contiguous` or a `paged` cache, the latter with a shuffled page table."""
     if kind == "contiguous":
-        return ContiguousKVCache(mesh_device, config)
-    return PagedKVCache(mesh_device, config, page_table=shuffled_page_table(mesh_device, config))
+        return ContiguousKVCache(mesh_device, config, precision=precision)
+    page_table = shuffled_page_table(mesh_device, config)
+    return PagedKVCache(mesh_device, config, page_table=page_table, precision=precision)
 
 
-def used_cache(kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig) -> KVCache:
+def used_cache(
+    kind: str, mesh_device: ttnn.MeshDevice, config: ModelConfig, precision: PrecisionConfig = DEFAULT_PRECISION
+) -> KVCache:
     """A cache in which every position of every user holds something."""
-    cache = new_cache(kind, mesh_device, config)
+    cache = new_cache(kind, mesh_device, config, precision)
     generator = torch.Generator().manual_seed(3)
     shape = (config.users, config.num_kv_heads, config.max_seq_len, config.head_dim)
     cache.load_torch(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))

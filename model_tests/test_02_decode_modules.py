@@ -17,6 +17,7 @@ from ttnn_models.layouts import user_sharded
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.paged_kv_cache import PagedKVCache
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rope import from_interleaved, to_interleaved
 from ttnn_models.rotary_embedding import RotaryEmbedding
@@ -40,10 +41,11 @@ def test_decode_rms_norm(
     norm: str,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
-    rms_norm = RMSNorm(mesh_device, model_config, reference.weight)
+    rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
     compare(
         reference,
         rms_norm.decode,
@@ -98,6 +100,7 @@ def test_decode_attention(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -108,12 +111,22 @@ def test_decode_attention(
     expected = reference_decode_attention(model.reference, model.layer_index(layer), x, keys, values, positions)
 
     attention = Attention(
-        mesh_device, model_config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device,
+        model_config,
+        model.layer_weights(layer),
+        rotary=rotary,
+        precision=precision,
+        weight_cache=weight_cache,
     )
     kv_cache = (
-        ContiguousKVCache(mesh_device, model_config)
+        ContiguousKVCache(mesh_device, model_config, precision=precision)
         if cache == "contiguous"
-        else PagedKVCache(mesh_device, model_config, page_table=shuffled_page_table(mesh_device, model_config))
+        else PagedKVCache(
+            mesh_device,
+            model_config,
+            page_table=shuffled_page_table(mesh_device, model_config),
+            precision=precision,
+        )
     )
     write_history(kv_cache, keys, values, model_config.max_seq_len)
     before = read_history(kv_cache)
@@ -138,10 +151,11 @@ def test_decode_mlp(
     layer: LayerKey,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), weight_cache=weight_cache)
+    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
     x = model.decode_activations(model_config.users, layer=layer, point="mlp")
     spread = model_config.parallelism.spread("whole", "residual")
     compare(model.reference_layer(layer).mlp, mlp.decode, x[None, None], axes=USERS, spread=spread)
@@ -151,13 +165,14 @@ def test_decode_embedding(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     shape = (model_config.parallelism.data, 32)
     tokens = torch.randint(model_config.vocab_size, shape, generator=torch.Generator().manual_seed(model.seed))
     tokens[0, 0], tokens[0, 1] = 0, model_config.vocab_size - 1
-    embedding = Embedding(mesh_device, model_config, model.weights(), weight_cache=weight_cache)
+    embedding = Embedding(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
     spread = model_config.parallelism.spread("tokens", "residual")
 
     def reference(tokens: torch.Tensor) -> torch.Tensor:
@@ -170,10 +185,11 @@ def test_decode_lm_head(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     x = model.reference.model.norm(model.decode_activations(model_config.users, layer="last"))
-    lm_head = LMHead(mesh_device, model_config, model.weights(), weight_cache=weight_cache)
+    lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
     spread = model_config.parallelism.spread("whole", "whole")
     compare(model.reference.lm_head, lm_head.decode, x[None, None], axes=(None, None, "user", "token"), spread=spread)

@@ -9,6 +9,7 @@ from decode_inputs import PLACES, decode_state, positions_at, read_history, writ
 from ttnn_models.config import ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.decoder_layer import DecoderLayer
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
 
@@ -27,6 +28,7 @@ def test_decode_layer(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -36,9 +38,14 @@ def test_decode_layer(
     expected = reference_decode_layer(model.reference, model.layer_index(layer), x, keys, values, positions)
 
     decoder_layer = DecoderLayer.from_weights(
-        mesh_device, model_config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device,
+        model_config,
+        model.layer_weights(layer),
+        rotary=rotary,
+        precision=precision,
+        weight_cache=weight_cache,
     )
-    kv_cache = ContiguousKVCache(mesh_device, model_config)
+    kv_cache = ContiguousKVCache(mesh_device, model_config, precision=precision)
     write_history(kv_cache, keys, values, model_config.max_seq_len)
     state = decode_state(mesh_device, positions, parallelism=model_config.parallelism)
     tables = rotary.decode_tables(state.rotary_positions)

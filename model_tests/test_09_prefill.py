@@ -34,6 +34,7 @@ from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.model import CausalLM
 from ttnn_models.parallelism import Parallelism
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk, padded_rows
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rope import from_interleaved, to_interleaved
@@ -66,10 +67,11 @@ def test_prefill_rms_norm(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
-    rms_norm = RMSNorm(mesh_device, model_config, reference.weight)
+    rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
     x = model.prefill_activations(tokens, layer=layer)[None, None]
     spread = model_config.parallelism.spread("residual", "whole", users=False)
     compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC, spread=spread)
@@ -82,11 +84,12 @@ def test_prefill_rotary(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     parallelism: Parallelism,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
     config = prefill_config(model, tokens, parallelism)
-    rotary = RotaryEmbedding(mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = model.reference_layer(layer).self_attn
     chunk = chunk_of(mesh_device, config, tokens)
     x = padded(model.prefill_activations(tokens, layer=layer, point="attention"), chunk.rows)[0, 0]
@@ -120,6 +123,7 @@ def test_prefill_attention(
     tokens: int,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     parallelism: Parallelism,
     compare: Compare,
@@ -130,9 +134,11 @@ def test_prefill_attention(
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
-    rotary = RotaryEmbedding(mesh_device, config)
-    attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache)
-    kv_cache = used_cache(cache, mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
+    attention = Attention(
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
+    )
+    kv_cache = used_cache(cache, mesh_device, config, precision)
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, tokens)
     tables = rotary.prefill_tables(chunk.positions)
@@ -151,6 +157,7 @@ def test_prefill_attention_in_chunks(
     layer: LayerKey,
     cache: str,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     parallelism: Parallelism,
     compare: Compare,
@@ -162,9 +169,11 @@ def test_prefill_attention_in_chunks(
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
-    rotary = RotaryEmbedding(mesh_device, config)
-    attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache)
-    caches = {name: used_cache(cache, mesh_device, config) for name in ("whole", "chunks")}
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
+    attention = Attention(
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
+    )
+    caches = {name: used_cache(cache, mesh_device, config, precision) for name in ("whole", "chunks")}
     before = read_history(caches["chunks"])
 
     def prefill(name: str, start: int, length: int) -> torch.Tensor:
@@ -203,6 +212,7 @@ def test_prefill_attention_agrees_with_decode(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -210,9 +220,14 @@ def test_prefill_attention_agrees_with_decode(
     tokens = 40
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     attention = Attention(
-        mesh_device, model_config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device,
+        model_config,
+        model.layer_weights(layer),
+        rotary=rotary,
+        precision=precision,
+        weight_cache=weight_cache,
     )
-    prefilled, decoded = (new_cache(cache, mesh_device, model_config) for _ in range(2))
+    prefilled, decoded = (new_cache(cache, mesh_device, model_config, precision) for _ in range(2))
     chunk = chunk_of(mesh_device, model_config, tokens)
 
     def on_device(rows: torch.Tensor) -> ttnn.Tensor:
@@ -256,10 +271,11 @@ def test_prefill_mlp(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), weight_cache=weight_cache)
+    mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
     x = model.prefill_activations(padded_rows(tokens, tokens + 1024), layer=layer, point="mlp")
     spread = model_config.parallelism.spread("whole", "residual", users=False)
     compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS, spread=spread)
@@ -270,6 +286,7 @@ def test_prefill_embedding(
     model: BringupModel,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     parallelism: Parallelism,
     compare: Compare,
@@ -278,7 +295,7 @@ def test_prefill_embedding(
     config = prefill_config(model, tokens, parallelism)
     text = torch.randint(config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(model.seed))
     text[0], text[-1] = config.vocab_size - 1, 0
-    embedding = Embedding(mesh_device, config, model.weights(), weight_cache=weight_cache)
+    embedding = Embedding(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache)
     chunk = PrefillChunk.of(mesh_device, config, text.tolist(), user=USER)
     rows = parallelism.prefilled(embedding.prefill(chunk.tokens), tokens)
     compare(model.reference.model.embed_tokens(text)[None, None], rows, axes=ROWS)
@@ -290,11 +307,12 @@ def test_prefill_lm_head(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     x = model.reference.model.norm(model.prefill_activations(padded_rows(tokens, tokens + 1024), layer="last"))
-    lm_head = LMHead(mesh_device, model_config, model.weights(), weight_cache=weight_cache)
+    lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
     spread = model_config.parallelism.spread("whole", "whole", users=False)
     axes = (None, None, "position", "token")
     compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=axes, spread=spread)
@@ -306,6 +324,7 @@ def test_prefill_layer(
     layer: LayerKey,
     tokens: int,
     mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     parallelism: Parallelism,
     compare: Compare,
@@ -314,11 +333,11 @@ def test_prefill_layer(
     config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer)
     expected = reference_prefill_layer(model.reference, model.layer_index(layer), x)
-    rotary = RotaryEmbedding(mesh_device, config)
+    rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     decoder_layer = DecoderLayer.from_weights(
-        mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
     )
-    kv_cache = used_cache("contiguous", mesh_device, config)
+    kv_cache = used_cache("contiguous", mesh_device, config, precision)
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, tokens)
     tables = rotary.prefill_tables(chunk.positions)
@@ -354,7 +373,7 @@ def test_prefill_stack(
     expected = reference_prefill_stack(model.reference, text)
     mesh_device, config = causal_lm.mesh_device, causal_lm.config
     chunk = PrefillChunk.of(mesh_device, config, text, user=USER)
-    caches = [new_cache(cache, mesh_device, config) for _ in causal_lm.decoder.layers]
+    caches = [new_cache(cache, mesh_device, config, layer.attention.precision) for layer in causal_lm.decoder.layers]
     layers = causal_lm.decoder.prefill_layers(
         causal_lm.embedding.prefill(chunk.tokens),
         chunk=chunk,

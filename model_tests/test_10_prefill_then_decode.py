@@ -16,6 +16,7 @@ from prefill_inputs import USER, new_cache
 from ttnn_models.config import ModelConfig
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
+from ttnn_models.model_precision import ModelPrecision
 from ttnn_models.parallelism import Parallelism
 from ttnn_models.weights import WeightCache
 
@@ -92,7 +93,10 @@ def test_prefill_in_chunks_then_decode(model: BringupModel, causal_lm: CausalLM,
     prompt = 170
     logits, caches = [], []
     for chunk in (64, 256):
-        kv_caches = [new_cache(cache, causal_lm.mesh_device, causal_lm.config) for _ in causal_lm.decoder.layers]
+        kv_caches = [
+            new_cache(cache, causal_lm.mesh_device, causal_lm.config, layer.attention.precision)
+            for layer in causal_lm.decoder.layers
+        ]
         generator = Generator(causal_lm, prefill_chunk=chunk, kv_caches=kv_caches)
         texts = [[text[0]]] * USER + [text]
         logits.append(generator.forced_logits(texts, prefilled=[1] * USER + [prompt])[USER])
@@ -122,6 +126,7 @@ def test_prefill_long_then_decode(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     parallelism: Parallelism,
+    model_precision: ModelPrecision,
     weight_cache: WeightCache,
     teacher_forcing: TeacherForcing,
     progress: Callable[[str], None],
@@ -130,7 +135,12 @@ def test_prefill_long_then_decode(
     prompt = min(LONG, int(model.config.max_position_embeddings) - STEPS)
     config = ModelConfig.from_hf(model.config, max_seq_len=prompt + STEPS, parallelism=parallelism)
     causal_lm = CausalLM.from_weights(
-        mesh_device, config, model.reference.state_dict(), weight_cache=weight_cache, report=progress
+        mesh_device,
+        config,
+        model.reference.state_dict(),
+        precision=model_precision,
+        weight_cache=weight_cache,
+        report=progress,
     )
     passage = model.encode(PASSAGE)
     text = (passage * (prompt // len(passage) + 2))[: prompt + STEPS + 1]

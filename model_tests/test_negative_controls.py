@@ -24,6 +24,7 @@ from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.generator import Generation, Generator
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
+from ttnn_models.precision import DEFAULT_PRECISION
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rotary_embedding import RotaryEmbedding, RotaryTables
 from ttnn_models.state_dict import StateDict
@@ -175,11 +176,21 @@ def test_a_fault_turns_its_module_red(
     as_module: Compare,
 ) -> None:
     if fault in FEED_FORWARD:
-        rung = partial(modules.test_decode_mlp, model, "first", mesh_device, model_config, UNCACHED, as_module)
+        rung = partial(
+            modules.test_decode_mlp, model, "first", mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module
+        )
     else:
         case = ("first", "mixed", "contiguous")
         rung = partial(
-            modules.test_decode_attention, model, *case, mesh_device, model_config, rotary, UNCACHED, as_module
+            modules.test_decode_attention,
+            model,
+            *case,
+            mesh_device,
+            model_config,
+            rotary,
+            DEFAULT_PRECISION,
+            UNCACHED,
+            as_module,
         )
     with pytest.raises(ComparisonFailure, match=r"PCC -?\d\.\d+ < 0\.999"):
         rung()
@@ -207,16 +218,27 @@ def test_a_scale_or_an_offset_turns_its_module_red(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rungs: dict[type[Any], Callable[[], None]] = {
-        MLP: partial(modules.test_decode_mlp, model, "first", mesh_device, model_config, UNCACHED, as_module),
-        RMSNorm: partial(
-            modules.test_decode_rms_norm, model, "first", "input_layernorm", mesh_device, model_config, as_module
+        MLP: partial(
+            modules.test_decode_mlp, model, "first", mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module
         ),
-        LMHead: partial(modules.test_decode_lm_head, model, mesh_device, model_config, UNCACHED, as_module),
+        RMSNorm: partial(
+            modules.test_decode_rms_norm,
+            model,
+            "first",
+            "input_layernorm",
+            mesh_device,
+            model_config,
+            DEFAULT_PRECISION,
+            as_module,
+        ),
+        LMHead: partial(
+            modules.test_decode_lm_head, model, mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module
+        ),
         Attention: partial(
             modules.test_decode_attention,
             model,
             *("first", "mixed", "contiguous"),
-            *(mesh_device, model_config, rotary, UNCACHED, as_module),
+            *(mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_module),
         ),
     }
     break_it(monkeypatch, model_config)
@@ -233,7 +255,9 @@ def test_a_fault_turns_its_layer_red(
     as_layer: Compare,
 ) -> None:
     with pytest.raises(ComparisonFailure, match="decode_layer"):
-        layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, as_layer)
+        layers.test_decode_layer(
+            model, "first", "mixed", mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_layer
+        )
 
 
 class _Spoilt:
@@ -277,13 +301,17 @@ def test_without_a_fault_the_rungs_are_green(
     as_layer: Compare,
 ) -> None:
     """The controls above fail for their fault and not for the way they run."""
-    modules.test_decode_mlp(model, "first", mesh_device, model_config, UNCACHED, as_module)
-    modules.test_decode_rms_norm(model, "first", "input_layernorm", mesh_device, model_config, as_module)
-    modules.test_decode_lm_head(model, mesh_device, model_config, UNCACHED, as_module)
-    modules.test_decode_attention(
-        model, "first", "mixed", "contiguous", mesh_device, model_config, rotary, UNCACHED, as_module
+    modules.test_decode_mlp(model, "first", mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module)
+    modules.test_decode_rms_norm(
+        model, "first", "input_layernorm", mesh_device, model_config, DEFAULT_PRECISION, as_module
     )
-    layers.test_decode_layer(model, "first", "mixed", mesh_device, model_config, rotary, UNCACHED, as_layer)
+    modules.test_decode_lm_head(model, mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module)
+    modules.test_decode_attention(
+        model, "first", "mixed", "contiguous", mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_module
+    )
+    layers.test_decode_layer(
+        model, "first", "mixed", mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_layer
+    )
 
 
 def _with_weights(

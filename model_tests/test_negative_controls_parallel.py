@@ -16,6 +16,7 @@ from ttnn_models.collectives import Collectives
 from ttnn_models.config import ModelConfig
 from ttnn_models.head_split import HeadSplit
 from ttnn_models.parallelism import Parallelism
+from ttnn_models.precision import DEFAULT_PRECISION
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import UNCACHED, WeightCache
 
@@ -53,12 +54,23 @@ def rung(
     """Runs one of the rungs that the faults are meant for."""
     place = mesh_device, model_config
     rungs: dict[str, Callable[[], None]] = {
-        "mlp": partial(modules.test_decode_mlp, model, "first", *place, UNCACHED, as_parallel),
+        "mlp": partial(modules.test_decode_mlp, model, "first", *place, DEFAULT_PRECISION, UNCACHED, as_parallel),
         "attention": partial(
-            modules.test_decode_attention, model, "first", "mixed", "contiguous", *place, rotary, UNCACHED, as_parallel
+            modules.test_decode_attention,
+            model,
+            "first",
+            "mixed",
+            "contiguous",
+            *place,
+            rotary,
+            DEFAULT_PRECISION,
+            UNCACHED,
+            as_parallel,
         ),
-        "kv_heads": partial(tensor_parallel.test_tensor_parallel_kv_heads, model, *place, rotary, as_parallel),
-        "embedding": partial(modules.test_decode_embedding, model, *place, UNCACHED, as_parallel),
+        "kv_heads": partial(
+            tensor_parallel.test_tensor_parallel_kv_heads, model, *place, rotary, DEFAULT_PRECISION, as_parallel
+        ),
+        "embedding": partial(modules.test_decode_embedding, model, *place, DEFAULT_PRECISION, UNCACHED, as_parallel),
     }
     return lambda name: rungs[name]()
 
@@ -174,4 +186,4 @@ def test_a_stale_weight_replica_is_red(
 
     monkeypatch.setattr(WeightCache, "load", stale)
     with pytest.raises(ComparisonFailure, match=rf"by chip +{chips - 1} of {chips} at .* better; chip {chips - 1}: "):
-        modules.test_decode_mlp(model, "first", mesh_device, config, UNCACHED, as_parallel)
+        modules.test_decode_mlp(model, "first", mesh_device, config, DEFAULT_PRECISION, UNCACHED, as_parallel)

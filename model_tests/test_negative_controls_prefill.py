@@ -20,6 +20,7 @@ from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
 from ttnn_models.paged_kv_cache import PagedKVCache
 from ttnn_models.parallelism import Parallelism
+from ttnn_models.precision import DEFAULT_PRECISION
 from ttnn_models.prefill_chunk import PrefillChunk
 from ttnn_models.rotary_embedding import RotaryEmbedding, RotaryTables
 from ttnn_models.weights import UNCACHED
@@ -123,7 +124,7 @@ def rungs(
     as_prefill: Compare,
 ) -> dict[str, Callable[[], None]]:
     """The rungs that the faults are meant for."""
-    case = (request.param, mesh_device, UNCACHED, parallelism, as_prefill)
+    case = (request.param, mesh_device, DEFAULT_PRECISION, UNCACHED, parallelism, as_prefill)
     return {
         "at once": partial(prefill.test_prefill_attention, model, "first", TOKENS, *case),
         "in chunks": partial(prefill.test_prefill_attention_in_chunks, model, "first", *case),

@@ -16,6 +16,10 @@ from pytest_ttbringup.targets.systems import SYSTEMS
 
 DEFAULT_MODEL = "tiny-llama"
 
+PRESETS = ("accuracy", "default", "performance")
+"""Precisions that every model of the ladder knows by name."""
+DEFAULT_PRECISION = "default"
+
 
 @dataclass(frozen=True)
 class Option:
@@ -97,7 +101,16 @@ NUMERICS = Option(
     f"formats), bitexact (as the device, bit by bit; slow) (default: {DEFAULT_NUMERICS})",
 )
 
-OPTIONS = (TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
+PRECISION = Option(
+    "--tt-precision",
+    "TTBRINGUP_PRECISION",
+    "tt_precision",
+    "PRECISION",
+    f"number formats and math fidelity of the model: {', '.join(PRESETS)}, or a TOML file with a precision for each "
+    f"module and layer (default: {DEFAULT_PRECISION})",
+)
+
+OPTIONS = (TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
 
 
 @dataclass(frozen=True)

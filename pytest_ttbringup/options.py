@@ -17,16 +17,20 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import (
     CACHE,
     DEFAULT_MODEL,
+    DEFAULT_PRECISION,
     LAYERS,
     MESH,
     MODEL,
     NUMERICS,
     PARALLEL,
     PCC_THRESHOLD,
+    PRECISION,
+    PRESETS,
     SEED,
     SYSTEM,
     TARGET,
     Given,
+    Option,
     add_options,
     given,
 )
@@ -51,6 +55,7 @@ class Settings:
         mesh: mesh shape (rows, columns).
         parallel: how a mesh of several chips is used; None leaves it to the plan of each model.
         numerics: the emulated target's arithmetic: `device`, `exact` or `bitexact`.
+        precision: a preset of `option_table.PRESETS`, or the path of a TOML file that can be read.
         pcc_threshold: the user's own threshold for every comparison; None leaves it to each comparison.
         models: models the catalog can resolve, as they were named and in that order.
         layers: `edges` (first, middle, last), `all`, or layer numbers that every model has.
@@ -64,11 +69,17 @@ class Settings:
     mesh: tuple[int, int]
     parallel: Kind | None
     numerics: str
+    precision: str
     pcc_threshold: float | None
     models: tuple[str, ...]
     layers: Layers
     seed: int
     cache_dir: Path
+
+    @property
+    def precision_name(self) -> str:
+        """The precision as reports call it: the preset, or the file's name without `.toml`."""
+        return self.precision if self.precision in PRESETS else Path(self.precision).stem
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -99,6 +110,7 @@ def resolve(config: pytest.Config) -> Settings:
         mesh=mesh,
         parallel=_parsed(given(config, PARALLEL), lambda it: _parallel(it, mesh), None),
         numerics=_parsed(given(config, NUMERICS), _numerics, emulated.DEFAULT_NUMERICS),
+        precision=_parsed(given(config, PRECISION), lambda it: _precision(it, config), DEFAULT_PRECISION),
         pcc_threshold=_parsed(given(config, PCC_THRESHOLD), _pcc_threshold, None),
         models=models,
         layers=_parsed(given(config, LAYERS), lambda it: _layers(it, models), "edges"),
@@ -190,6 +202,24 @@ def _numerics(value: Given) -> str:
     return value.value
 
 
+def _precision(value: Given, config: pytest.Config) -> str:
+    if value.value in PRESETS:
+        return value.value
+    if not value.value.endswith(".toml"):
+        value.refuse("no such precision.", f"{_choose(value.value, PRESETS)} Or give a file, NAME.toml.")
+    path = _start(value, PRECISION, config) / Path(value.value).expanduser()
+    try:
+        path.read_bytes()
+    except OSError as error:
+        value.refuse(f"can't read this file: {error.strerror or error}.", "docs/precision.md says what is in one.")
+    return str(path)
+
+
+def _start(value: Given, option: Option, config: pytest.Config) -> Path:
+    """The folder that a relative path starts from: the project's in the ini file, else the current one."""
+    return config.rootpath if value.fix == option.ini else config.invocation_params.dir
+
+
 def _pcc_threshold(value: Given) -> float:
     try:
         threshold = float(value.value)
@@ -276,8 +306,7 @@ def _cache_dir(value: Given | None, config: pytest.Config) -> Path:
         folder = default_cache_dir()
         value = Given(str(folder), f"the default cache folder {str(folder)!r}", CACHE.flag)
     else:
-        start = config.rootpath if value.fix == CACHE.ini else config.invocation_params.dir
-        folder = start / Path(value.value).expanduser()
+        folder = _start(value, CACHE, config) / Path(value.value).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

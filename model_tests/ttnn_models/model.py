@@ -14,6 +14,7 @@ from .decoder_layer import LAYER_WEIGHTS, DecoderLayer
 from .embedding import Embedding
 from .kv_cache import KVCache
 from .lm_head import LMHead
+from .model_precision import ModelPrecision
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .prefill_chunk import PrefillChunk
 from .rms_norm import RMSNorm
@@ -55,7 +56,7 @@ class CausalLM:
         config: ModelConfig,
         weights: StateDict,
         *,
-        precision: PrecisionConfig = DEFAULT_PRECISION,
+        precision: PrecisionConfig | ModelPrecision = DEFAULT_PRECISION,
         weight_cache: WeightCache = UNCACHED,
         report: Callable[[str], None] | None = None,
     ) -> CausalLM:
@@ -65,7 +66,7 @@ class CausalLM:
             mesh_device: where it runs.
             config: sizes.
             weights: by Hugging Face's names; "lm_head.weight" may be absent if it is tied to the embedding.
-            precision: formats and math.
+            precision: formats and math; for layers that differ, a `ModelPrecision`.
             weight_cache: keeps the converted weights.
             report: called with a line after each layer.
 
@@ -73,6 +74,9 @@ class CausalLM:
             BringupError: weights are missing, left over or of the wrong shape.
         """
         check_names(weights, _names(config, weights), owner="model")
+        layered = ModelPrecision.of(precision)
+        layered.check(config.num_layers, "this model")
+        precision = layered.model
         rotary = RotaryEmbedding(mesh_device, config, precision=precision)
         layers = []
         for index in range(config.num_layers):
@@ -82,7 +86,7 @@ class CausalLM:
                     config,
                     within(weights, f"model.layers.{index}"),
                     rotary=rotary,
-                    precision=precision,
+                    precision=layered.of_layer(index, config.num_layers),
                     weight_cache=weight_cache,
                 )
             )
@@ -108,7 +112,10 @@ class CausalLM:
 
     def new_kv_caches(self) -> list[KVCache]:
         """An empty contiguous cache for each layer."""
-        return [ContiguousKVCache(self.mesh_device, self.config, precision=self.precision) for _ in self.decoder.layers]
+        return [
+            ContiguousKVCache(self.mesh_device, self.config, precision=layer.attention.precision)
+            for layer in self.decoder.layers
+        ]
 
     def decode(self, state: DecodeState, kv_caches: Sequence[KVCache]) -> ttnn.Tensor:
         """Logits [1, 1, B, V] after the state's tokens at the state's positions; the state stays as it is."""

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import ttnn
+
+from pytest_ttbringup.errors import BringupError
+
+FORMATS: Mapping[str, ttnn.DataType] = {
+    "float32": ttnn.float32,
+    "bfloat16": ttnn.bfloat16,
+    "bfloat8_b": ttnn.bfloat8_b,
+    "bfloat4_b": ttnn.bfloat4_b,
+}
+"""Number formats by TT-NN's names."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class MathConfig:
         )
 
 
+LOFI_BF16 = MathConfig(ttnn.MathFidelity.LoFi, fp32_accumulation=False)
 HIFI2 = MathConfig(ttnn.MathFidelity.HiFi2, fp32_accumulation=True)
 HIFI4 = MathConfig(ttnn.MathFidelity.HiFi4, fp32_accumulation=True)
 HIFI2_BF16 = MathConfig(ttnn.MathFidelity.HiFi2, fp32_accumulation=False, l1_accumulation=False)
@@ -39,7 +51,11 @@ HIFI2_BF16 = MathConfig(ttnn.MathFidelity.HiFi2, fp32_accumulation=False, l1_acc
 
 @dataclass(frozen=True)
 class PrecisionConfig:
-    """Formats of tensors and math of operations; the defaults are bfp8_b weights and KV cache with bf16 activations."""
+    """Formats of tensors and math of operations; the defaults are bfp8_b weights and KV cache with bf16 activations.
+
+    Raises:
+        BringupError: a tensor shall have a format that TT-NN's operations on it do not take.
+    """
 
     activations: ttnn.DataType = ttnn.bfloat16
     mlp_product: ttnn.DataType = ttnn.bfloat16
@@ -64,6 +80,48 @@ class PrecisionConfig:
     gate_up_math: MathConfig = HIFI2
     down_math: MathConfig = HIFI2
     lm_head_math: MathConfig = HIFI2
+
+    def __post_init__(self) -> None:
+        """Refuse formats that TT-NN does not take."""
+        for name in TENSORS:
+            if getattr(self, name) not in {FORMATS[it] for it in legal_formats(name)}:
+                given = format_name(getattr(self, name))
+                raise BringupError(f"{name} = {given}: TT-NN takes {', '.join(legal_formats(name))} there.")
+
+
+SETTINGS = tuple(it.name for it in fields(PrecisionConfig))
+"""What can be set, in the order of `PrecisionConfig`."""
+
+MATH = tuple(name for name in SETTINGS if name.endswith("_math"))
+TENSORS = tuple(name for name in SETTINGS if name not in MATH)
+
+OF_THE_MODEL = frozenset(
+    ["logits", "embedding_table", "rotary_tables", "rotary_math", "lm_head_weight", "lm_head_math"]
+)
+"""What all layers share, or none has: no layer can have its own."""
+
+_MATRIX = ("float32", "bfloat16", "bfloat8_b", "bfloat4_b")
+_LEGAL: Mapping[str, tuple[str, ...]] = {
+    "mlp_product": _MATRIX,
+    "logits": ("float32", "bfloat16", "bfloat8_b"),
+    "kv_cache": ("bfloat16", "bfloat8_b"),
+    "norm_weight": ("float32", "bfloat16"),
+    "qkv_weight": _MATRIX,
+    "attention_output_weight": _MATRIX,
+    "gate_up_weight": _MATRIX,
+    "down_weight": _MATRIX,
+    "lm_head_weight": _MATRIX,
+}
+
+
+def legal_formats(tensor: str) -> tuple[str, ...]:
+    """The formats that the operations on this tensor take (tried with TT-NN 0.81); of those not listed, bfloat16."""
+    return _LEGAL.get(tensor, ("bfloat16",))
+
+
+def format_name(dtype: ttnn.DataType) -> str:
+    """TT-NN's name of a format."""
+    return next((name for name, it in FORMATS.items() if it == dtype), str(dtype))
 
 
 DEFAULT_PRECISION = PrecisionConfig()

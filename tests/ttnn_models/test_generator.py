@@ -22,7 +22,7 @@ class CountingModel:
 
     def __init__(self, mesh_device: Any) -> None:
         self.mesh_device = mesh_device
-        self.config = SimpleNamespace(max_seq_len=32)
+        self.config = SimpleNamespace(max_seq_len=32, vocab_size=VOCABULARY)
         self.parallelism = SINGLE
         self.seen: list[list[tuple[int, int]]] = []
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_ttbringup.emulation.numerics.mantissas import (
     ACTIVATION_BITS,
@@ -18,11 +18,7 @@ from pytest_ttbringup.emulation.numerics.mantissas import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
-
-    Array = npt.NDArray[np.float32]
 
 Meeting = Literal["destination", "L1", "L1 to the end"]
 """Where blocks of the inner size meet: see `compiled.product`."""
@@ -53,8 +49,7 @@ def accumulate(
         destination: FP32, or values that BF16 holds.
         phases: of math fidelity, 1 (LoFi) to 4 (HiFi4).
         fp32: whether destinations are FP32, else BF16.
-        exact: bit for bit, else as fast as it can be told apart from it by statistics only: with FP32 destinations as
-            `collapsed`, with BF16 ones by `add_bf16_quickly`.
+        exact: with FP32 destinations, bit for bit, else as `collapsed`. BF16 ones always are bit for bit.
         block: of the inner size, a multiple of 16; None for all of it. Matters only to blocks that meet in L1.
         meeting: where blocks meet.
 
@@ -66,12 +61,11 @@ def accumulate(
     if fp32 and not exact:
         return destination + collapsed(activations, weights, phases)
     if tame(activations) and tame(weights):
-        return _accumulated(activations, weights, destination, phases, fp32, exact, block, meeting)
+        return _accumulated(activations, weights, destination, phases, fp32, block, meeting)
     plain = destination + activations @ weights
-    rows = activations.abs().amax(dim=1, keepdim=True) < LARGEST  # not so for NaN
-    columns = weights.abs().amax(dim=0, keepdim=True) < LARGEST
+    rows, columns = _finite(activations, dim=-1), _finite(weights, dim=-2)
     rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
-    result = _accumulated(*rest, destination, phases, fp32, exact, block, meeting)
+    result = _accumulated(*rest, destination, phases, fp32, block, meeting)
     return torch.where(rows & columns, result, plain)
 
 
@@ -81,6 +75,11 @@ def tame(values: torch.Tensor) -> bool:
 
     least, most = torch.aminmax(values)  # NaN if there is one
     return bool(-least < LARGEST) and bool(most < LARGEST)
+
+
+def _finite(values: torch.Tensor, *, dim: int) -> torch.Tensor:
+    """Which rows or columns are tame."""
+    return values.abs().amax(dim=dim, keepdim=True) < LARGEST  # not so for NaN
 
 
 def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool, exact: bool) -> torch.Tensor:
@@ -99,10 +98,10 @@ def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool
 
     a, b = _padded(a, b)
     result = torch.zeros(*a.shape[:2], b.shape[2])
-    arrays, step = _arrays(a, b, result, fp32, exact)
+    arrays = _arrays(a, b, result, fp32)
 
     def groups(start: int, stop: int) -> None:
-        product.multiply_many(*(it[start:stop] for it in arrays), phases, step)
+        product.multiply_many(*(it[start:stop] for it in arrays), phases, fp32)
 
     _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
     return result
@@ -112,15 +111,24 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     """Activations [..., M, K] times weights [..., K, N] of so many phases with FP32 destinations, as ordinary products.
 
     A destination of 24 bits keeps what the phases add, so their sum is the product of what they multiply. The alignment
-    of each product to its group (see `compiled.steps.exact`) is left out: it is noise below BF16's last bit.
+    of each product to its group (see `compiled.steps.exact`) is left out: it is noise below BF16's last bit. Where an
+    operand is not finite, or above 2 ** 50, the plain product.
     """
+    import torch
+
     if phases == 4:
         return activations @ weights
     high = leading_bits(activations, ACTIVATION_BITS)
     if phases == 1:
         return high @ leading_bits(weights, WEIGHT_BITS)
     product = high @ weights
-    return product if phases == 2 else product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
+    if phases == 2:
+        return product
+    product = product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
+    if tame(activations) and tame(weights):
+        return product
+    finite = _finite(activations, dim=-1) & _finite(weights, dim=-2)
+    return torch.where(finite, product, activations @ weights)  # the two products of an infinity cancel out to NaN
 
 
 def _accumulated(
@@ -129,7 +137,6 @@ def _accumulated(
     destination: torch.Tensor,
     phases: int,
     fp32: bool,
-    exact: bool,
     block: int | None,
     meeting: Meeting,
 ) -> torch.Tensor:
@@ -138,7 +145,7 @@ def _accumulated(
 
     activations, weights = _padded(activations, weights)
     result = destination.contiguous().clone()
-    arrays, step = _arrays(activations, weights, result, fp32, exact)
+    arrays = _arrays(activations, weights, result, fp32)
     where = {
         "destination": product.IN_DESTINATION,
         "L1": product.IN_L1,
@@ -147,7 +154,7 @@ def _accumulated(
 
     def panels(start: int, stop: int) -> None:
         columns = start * WIDTH, min(stop * WIDTH, weights.shape[1])
-        product.multiply(*arrays, phases, step, block or activations.shape[1], where, *columns)
+        product.multiply(*arrays, phases, fp32, block or activations.shape[1], where, *columns)
 
     _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
     return result
@@ -162,21 +169,22 @@ def _padded(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return (pad(a, (0, missing)), pad(b, (0, 0, 0, missing))) if missing else (a, b)
 
 
-def _arrays(
-    activations: torch.Tensor, weights: torch.Tensor, result: torch.Tensor, fp32: bool, exact: bool
-) -> tuple[list[Array], int]:
-    """What the compiled loops take of activations, weights and destinations, and the step function."""
+def _arrays(activations: torch.Tensor, weights: torch.Tensor, result: torch.Tensor, fp32: bool) -> list[Any]:
+    """What the compiled loops take of activations, weights and destinations."""
     import torch
 
-    from pytest_ttbringup.emulation.numerics.compiled import product
+    from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST
 
-    high, low = activation_parts(activations)
-    powers, step = high, product.QUICK
-    if exact:
-        powers = (activations.contiguous().view(torch.int32) & 0x7F800000).view(torch.float32)
-        high, low = high * (1 + 2.0**-14), low * (1 + 2.0**-14)
-        step = product.EXACT_FP32 if fp32 else product.EXACT_BF16
-    return [it.contiguous().numpy() for it in (high, low, powers, weights, result)], step
+    parts = [it * (1 + 2.0**-14) for it in activation_parts(activations)]
+    bits = activations.contiguous().view(torch.int32)
+    unused = [1] * activations.dim()
+    unused[:-2] = activations.shape[:-2]
+    if fp32:
+        exponents = [(bits & 0x7F800000).view(torch.float32), torch.empty(unused, dtype=torch.uint8)]
+    else:
+        near = ((bits >> 23) & 255).sub_(LOWEST).clamp_(0, 127).to(torch.uint8)
+        exponents = [torch.empty(unused), near]
+    return [it.contiguous().numpy() for it in (*parts, *exponents, weights, result)]
 
 
 def _in_threads(function: Callable[[int, int], None], count: int, work: int) -> None:

@@ -71,7 +71,11 @@ def sampling(
 def _draw(weights: torch.Tensor, user: int, seed: int | None) -> torch.Tensor:
     import torch
 
-    noted = _seeds.pop(user, None) if seed is None else seed
+    if seed is None and user in _seeds:
+        own = _seeds.pop(user)
+        # As on the device, where a core's random numbers follow from the seed it was given, whichever core it is.
+        return torch.multinomial(weights, 1, generator=generator(own * 64 + 64))
+    noted = seed
     if noted is None:
         noted = _seeds.get(None)
         if noted is not None:

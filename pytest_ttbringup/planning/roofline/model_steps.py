@@ -1,0 +1,173 @@
+"""The operations of a decode step and of a prefill of a whole model, recorded on a mock cluster.
+
+TT-NN runs all of its host side for every layer: shapes, formats, memory and program configs, and the allocator, in
+which weights and KV caches must find room. No weight is read and no value computed, so that 8 billion parameters take
+seconds. In tensor parallel one chip's share is recorded, and the collectives between the shares are added to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.planning.roofline.collectives import with_collectives
+from pytest_ttbringup.planning.roofline.ladder import (
+    Unwritten,
+    import_models,
+    share_of,
+    state_dict_of,
+    zeros_unwritten,
+)
+from pytest_ttbringup.planning.roofline.operations import Operation, up
+from pytest_ttbringup.planning.roofline.recording import recording
+from pytest_ttbringup.targets.systems import System
+
+if TYPE_CHECKING:
+    from ttnn_models.model_precision import ModelPrecision
+    from ttnn_models.precision import PrecisionConfig
+
+POSITIONS_MULTIPLE = 128
+"""The KV cache has room for a multiple of so many positions, the chunk that attention takes at once."""
+
+LONGEST_CHUNK = 1024
+"""Rows that one prefill takes at most, as the ladder's generator by default."""
+
+
+@dataclass(frozen=True)
+class ModelSteps:
+    """What was recorded of a model.
+
+    Attributes:
+        decode: of a greedy step of 32 rows, on one chip.
+        prefill: of one user's prompt up to its first token, on one chip.
+        chips: in tensor parallel.
+    """
+
+    decode: tuple[Operation, ...]
+    prefill: tuple[Operation, ...]
+    chips: int
+
+
+def record_model(
+    name: str,
+    config: Any,
+    system: System,
+    *,
+    cache_dir: Path,
+    chips: int = 1,
+    position: int = 128,
+    prompt: int = 128,
+    precision: Callable[[], PrecisionConfig | ModelPrecision] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ModelSteps:
+    """Record a model on a mock cluster; once in a process, which must not have imported `ttnn` yet.
+
+    Args:
+        name: of the model, for messages.
+        config: its `transformers.PreTrainedConfig`, of an architecture the ladder builds.
+        system: of whose chips.
+        cache_dir: for compiled kernels.
+        chips: how many share a copy of the model (tensor parallel).
+        position: of the token that a decode step reads; the KV cache has room for it.
+        prompt: tokens to prefill.
+        precision: makes the formats and math, once `ttnn_models` can be imported; the ladder's default if None.
+        report: called with a line of progress now and then.
+
+    Raises:
+        BringupError: the ladder can't build the model, or it does not fit into the chip's DRAM.
+    """
+    from pytest_ttbringup.targets.emulated import EmulatedTarget
+
+    target = EmulatedTarget(system, (1, 1), cache_dir)
+    target.prepare()
+    import_models()
+    import ttnn
+
+    report = report or _say_nothing
+    report(f"recording {name} on a mock {system.name}, without weights")
+    mesh = target.open_mesh(1, 1)
+    try:
+        return _record(name, config, mesh, chips, position, prompt, precision, report)
+    except RuntimeError as error:
+        if "Out of Memory" not in str(error):
+            raise
+        said = next(line for line in str(error).splitlines() if "Out of Memory" in line)
+        where = "one chip" if chips == 1 else f"{chips} chips"
+        raise BringupError(
+            f"{name} does not fit on {where} of {system.name}. TT-NN's allocator says: {said.strip()} What does fit "
+            "says `ttbringup plan`."
+        ) from error
+    finally:
+        ttnn.close_mesh_device(mesh)
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def _record(
+    name: str,
+    config: Any,
+    mesh: Any,
+    chips: int,
+    position: int,
+    prompt: int,
+    precision: Callable[[], PrecisionConfig | ModelPrecision] | None,
+    report: Callable[[str], None],
+) -> ModelSteps:
+    from ttnn_models.config import DECODE_BATCH, ModelConfig
+    from ttnn_models.decode_state import DecodeState
+    from ttnn_models.model import CausalLM
+    from ttnn_models.precision import PrecisionConfig
+    from ttnn_models.prefill_chunk import chunks_of
+
+    room = max(position + 1, prompt)
+    longest = config.max_position_embeddings
+    if room > longest:
+        raise BringupError(f"{name} has {longest} positions; position {position} and a prompt of {prompt} need {room}.")
+    share = share_of(config, chips, name)
+    sizes = ModelConfig.from_hf(share, max_seq_len=min(up(room, POSITIONS_MULTIPLE), longest))
+    with zeros_unwritten():
+        model = CausalLM.from_weights(
+            mesh,
+            sizes,
+            state_dict_of(share),
+            precision=PrecisionConfig() if precision is None else precision(),
+            weight_cache=Unwritten(),  # type: ignore[arg-type] # the one method of a cache that is used
+        )
+        kv_caches = model.new_kv_caches()
+    report(f"{sizes.num_layers} layers allocated")
+    state = DecodeState(mesh)
+    state.write_positions([position] * DECODE_BATCH)
+    with recording() as decode:
+        model.decode_greedy(state, kv_caches)
+    report(f"a decode step issues {len(decode)} operations")
+    chunks = list(chunks_of(mesh, sizes, [0] * prompt, user=0, longest=LONGEST_CHUNK))
+    with recording() as prefill:
+        for chunk in chunks:
+            hidden = model.prefill(chunk, kv_caches)
+        model.lm_head.greedy(model.last_logits(hidden, chunks[-1]))
+    report(f"a prefill of {prompt} tokens issues {len(prefill)}")
+    return ModelSteps(
+        tuple(with_collectives(decode, chips=chips, hidden=sizes.hidden_size)),
+        tuple(with_collectives(prefill, chips=chips, hidden=sizes.hidden_size)),
+        chips,
+    )
+
+
+def chips_for(config: Any, system: System, asked: int | None) -> int:
+    """Chips that share a copy: those asked for, else as many of the system as the model's heads can be shared out to.
+
+    Raises:
+        BringupError: the system has not that many.
+    """
+    if asked is not None:
+        if not 1 <= asked <= system.chips:
+            raise BringupError(f"--chips={asked}: {system.name} has {system.chips}. Ask for 1 to {system.chips}.")
+        return asked
+    even: Sequence[str] = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size")
+    return math.gcd(system.chips, *(int(getattr(config, what)) for what in even))
