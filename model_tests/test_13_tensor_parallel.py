@@ -208,8 +208,8 @@ def test_tensor_parallel_kv_heads(
     attention.decode(to_mesh(x[None, None], lambda: mesh_device, spread), **step)
     cache = step["kv_cache"]
     for name, written, cached in (
-        ("keys", to_interleaved(expected.key), cache.keys),
-        ("values", expected.value, cache.values),
+        ("keys", to_interleaved(expected.keys), cache.keys),
+        ("values", expected.values, cache.values),
     ):
         compare(
             heads_by_chip(model_config, written),
