@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ttbringup.errors import BringupError
-from pytest_ttbringup.option_table import CACHE, MODEL, SYSTEM
+from pytest_ttbringup.option_table import CACHE, DEFAULT_PRECISION, MODEL, PRECISION, SYSTEM
 from pytest_ttbringup.options import default_cache_dir
 from pytest_ttbringup.planning.roofline.peaks import peaks_of
 from pytest_ttbringup.planning.roofline.work import FULL_STEP, Step
@@ -43,6 +43,9 @@ def add_to(commands: Any) -> None:
         dest="system",
         default=DEFAULT_SYSTEM,
         help="whose peaks (default: %(default)s)",
+    )
+    roofline.add_argument(
+        PRECISION.flag, metavar=PRECISION.metavar, dest="precision", default=DEFAULT_PRECISION, help=PRECISION.help
     )
     roofline.add_argument(
         "--chips",
@@ -97,23 +100,28 @@ def run(options: argparse.Namespace) -> str:
 
     from pytest_ttbringup.planning.roofline import formats
     from pytest_ttbringup.planning.roofline.bound import Bound
-    from pytest_ttbringup.planning.roofline.model_steps import chips_for, record_model
+    from pytest_ttbringup.planning.roofline.model_steps import chips_for, mock_chip, record_model
     from pytest_ttbringup.planning.roofline.report import Roofline
     from pytest_ttbringup.planning.roofline.what_if import choices
     from pytest_ttbringup.planning.sources import config_of
 
     name, config = config_of(options.model)
     chips = chips_for(config, system, options.chips)
-    recorded = record_model(
-        name,
-        config,
-        system,
-        cache_dir=_cache_dir(),
-        chips=chips,
-        position=options.position,
-        prompt=options.prefill,
-        report=_say,
-    )
+    with mock_chip(system, _cache_dir()) as mesh:
+        from ttnn_models.precision_file import precision_of
+
+        precision = precision_of(options.precision)
+        precision.check(config.num_hidden_layers, name)
+        recorded = record_model(
+            name,
+            config,
+            mesh,
+            chips=chips,
+            position=options.position,
+            prompt=options.prefill,
+            precision=precision,
+            report=_say,
+        )
     step = Step(options.users, options.position)
     decode, prefill = (Bound.of(it, peaks, step) for it in (recorded.decode, recorded.prefill))
     measured = None
@@ -122,7 +130,7 @@ def run(options: argparse.Namespace) -> str:
     found = Roofline(
         model=name,
         system=system.name,
-        precision="default",
+        precision=options.precision,
         chips=chips,
         copies=system.chips // chips,
         peaks=peaks,

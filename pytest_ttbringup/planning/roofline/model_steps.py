@@ -8,7 +8,8 @@ seconds. In tensor parallel one chip's share is recorded, and the collectives be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,12 @@ from pytest_ttbringup.planning.roofline.ladder import (
 )
 from pytest_ttbringup.planning.roofline.operations import Operation, up
 from pytest_ttbringup.planning.roofline.recording import recording
+from pytest_ttbringup.planning.roofline.work import FULL_STEP
 from pytest_ttbringup.targets.systems import System
 
 if TYPE_CHECKING:
+    import ttnn
+    from ttnn_models.model_precision import ModelPrecision
     from ttnn_models.precision import PrecisionConfig
 
 POSITIONS_MULTIPLE = 128
@@ -51,33 +55,18 @@ class ModelSteps:
     chips: int
 
 
-def record_model(
-    name: str,
-    config: Any,
-    system: System,
-    *,
-    cache_dir: Path,
-    chips: int = 1,
-    position: int = 128,
-    prompt: int = 128,
-    precision: Callable[[], PrecisionConfig] | None = None,
-    report: Callable[[str], None] | None = None,
-) -> ModelSteps:
-    """Record a model on a mock cluster; once in a process, which must not have imported `ttnn` yet.
+@contextmanager
+def mock_chip(system: System, cache_dir: Path) -> Iterator[ttnn.MeshDevice]:
+    """A chip of a system on a mock cluster, without values, and the ladder's models ready to be imported.
+
+    Once in a process, and only in one that has not imported `ttnn` yet.
 
     Args:
-        name: of the model, for messages.
-        config: its `transformers.PreTrainedConfig`, of an architecture the ladder builds.
-        system: of whose chips.
+        system: whose chip.
         cache_dir: for compiled kernels.
-        chips: how many share a copy of the model (tensor parallel).
-        position: of the token that a decode step reads; the KV cache has room for it.
-        prompt: tokens to prefill.
-        precision: makes the formats and math, once `ttnn_models` can be imported; the ladder's default if None.
-        report: called with a line of progress now and then.
 
     Raises:
-        BringupError: the ladder can't build the model, or it does not fit into the chip's DRAM.
+        BringupError: `ttnn` was imported already, or there are no models.
     """
     from pytest_ttbringup.targets.emulated import EmulatedTarget
 
@@ -86,22 +75,59 @@ def record_model(
     import_models()
     import ttnn
 
-    report = report or _say_nothing
-    report(f"recording {name} on a mock {system.name}, without weights")
     mesh = target.open_mesh(1, 1)
     try:
-        return _record(name, config, mesh, chips, position, prompt, precision, report)
-    except RuntimeError as error:
-        if "Out of Memory" not in str(error):
-            raise
-        said = next(line for line in str(error).splitlines() if "Out of Memory" in line)
-        where = "one chip" if chips == 1 else f"{chips} chips"
-        raise BringupError(
-            f"{name} does not fit on {where} of {system.name}. TT-NN's allocator says: {said.strip()} What does fit "
-            "says `ttbringup plan`."
-        ) from error
+        yield mesh
     finally:
         ttnn.close_mesh_device(mesh)
+
+
+def record_model(
+    name: str,
+    config: Any,
+    mesh: ttnn.MeshDevice,
+    *,
+    chips: int = 1,
+    position: int = FULL_STEP.position,
+    prompt: int = 128,
+    precision: PrecisionConfig | ModelPrecision | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ModelSteps:
+    """Record a model.
+
+    Args:
+        name: of the model, for messages.
+        config: its `transformers.PreTrainedConfig`, of an architecture the ladder builds.
+        mesh: of one chip, from `mock_chip`.
+        chips: how many share a copy of the model (tensor parallel).
+        position: of the token that a decode step reads; the KV cache has room for it.
+        prompt: tokens to prefill.
+        precision: formats and math; the ladder's default if None.
+        report: called with a line of progress now and then.
+
+    Raises:
+        BringupError: the ladder can't build the model, it does not fit into the chip's DRAM, or TT-NN refuses an
+            operation of that size.
+    """
+    try:
+        return _record(name, config, mesh, chips, position, prompt, precision, report or _say_nothing)
+    except RuntimeError as error:  # what TT-NN raises
+        said = _said(error)
+        where = "one chip" if chips == 1 else f"each of {chips} chips"
+        if "Out of Memory" in said:
+            raise BringupError(
+                f"{name} does not fit on {where}: {said} What it fits on, says `ttbringup plan`."
+            ) from error
+        raise BringupError(
+            f"{name} on {where}: TT-NN refuses an operation of the ladder's model at this size: {said}"
+        ) from error
+
+
+def _said(error: RuntimeError) -> str:
+    """TT-NN's sentence in one of its errors, which has the place in its source before it and a backtrace behind it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    after = lines.index("info:") + 1 if "info:" in lines[:-1] else 0
+    return lines[after]
 
 
 def _say_nothing(line: str) -> None:
@@ -111,17 +137,17 @@ def _say_nothing(line: str) -> None:
 def _record(
     name: str,
     config: Any,
-    mesh: Any,
+    mesh: ttnn.MeshDevice,
     chips: int,
     position: int,
     prompt: int,
-    precision: Callable[[], PrecisionConfig] | None,
+    precision: PrecisionConfig | ModelPrecision | None,
     report: Callable[[str], None],
 ) -> ModelSteps:
     from ttnn_models.config import DECODE_BATCH, ModelConfig
     from ttnn_models.decode_state import DecodeState
     from ttnn_models.model import CausalLM
-    from ttnn_models.precision import PrecisionConfig
+    from ttnn_models.precision import DEFAULT_PRECISION
     from ttnn_models.prefill_chunk import chunks_of
 
     room = max(position + 1, prompt)
@@ -135,11 +161,11 @@ def _record(
             mesh,
             sizes,
             state_dict_of(share),
-            precision=PrecisionConfig() if precision is None else precision(),
+            precision=DEFAULT_PRECISION if precision is None else precision,
             weight_cache=Unwritten(),  # type: ignore[arg-type] # the one method of a cache that is used
         )
         kv_caches = model.new_kv_caches()
-    report(f"{sizes.num_layers} layers allocated")
+    report(f"{sizes.num_layers} layers of {name} allocated, without weights")
     state = DecodeState(mesh)
     state.write_positions([position] * DECODE_BATCH)
     with recording() as decode:
