@@ -8,7 +8,7 @@ Sources, in tenstorrent/tt-metal:
   to 200 tokens of one user; and "Short-Context, Batch-32", prompts of 128 tokens.
 
 PERF says of its precisions: "performance" has the MLP in bfp4, attention in bfp8 (Llama-3.1-8B: the last layer's MLP
-in bfp8); "accuracy" has the MLP in bfp8, Llama's attention and KV cache in bfp8, a 70B's MLP in bfp4. README names none.
+in bfp8); "accuracy" has the MLP in bfp8, attention and KV cache of Llama in bfp8. README states none.
 Here a performance figure is laid against the bound with all of the MLP in bfloat4_b at LoFi, the fastest they can be.
 """
 
