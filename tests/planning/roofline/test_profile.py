@@ -16,7 +16,8 @@ from pytest_ttbringup.planning.roofline.report import measured_lines, measured_t
 from pytest_ttbringup.targets import system_of
 
 PROFILE = Path(__file__).parent / "data" / "ops_perf_results.csv"
-"""Written by hand for these tests: no device measured it. Some columns of TT-Metal's profiler, in its order, named as in tenstorrent/tt-perf-report, tests/data/ops_perf_results_2025_09_18_11_39_20.csv.
+"""Written by hand for these tests: no device measured it. Some columns of TT-Metal's profiler, in its order, named
+as in tenstorrent/tt-perf-report, tests/data/ops_perf_results_2025_09_18_11_39_20.csv.
 """
 
 
