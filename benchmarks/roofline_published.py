@@ -19,7 +19,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_ttbringup.options import default_cache_dir
 from pytest_ttbringup.planning.roofline.bound import Bound
 from pytest_ttbringup.planning.roofline.model_steps import ModelSteps, mock_chip, record_model
 from pytest_ttbringup.planning.roofline.peaks import peaks_of
