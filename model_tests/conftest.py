@@ -14,6 +14,8 @@ import pytest
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import PRESETS
 from pytest_ttbringup.options import settings_of
+from pytest_ttbringup.planning.parallel_kind import planned_kind
+from pytest_ttbringup.targets.systems import system_of
 
 if TYPE_CHECKING:
     import ttnn
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ttnn_models.generator import Generator
     from ttnn_models.model import CausalLM
     from ttnn_models.model_precision import ModelPrecision
+    from ttnn_models.parallelism import Parallelism
     from ttnn_models.precision import PrecisionConfig
     from ttnn_models.rotary_embedding import RotaryEmbedding
     from ttnn_models.weights import WeightCache
@@ -67,11 +70,26 @@ def precision(request: pytest.FixtureRequest, model_precision: ModelPrecision) -
 
 
 @pytest.fixture
-def model_config(model: BringupModel) -> ModelConfig:
-    """The sizes of the TT-NN model."""
+def parallelism(model: BringupModel, pytestconfig: pytest.Config) -> Parallelism:
+    """How the model is spread over the mesh: as `--tt-parallel` says, else as its plan does."""
+    from ttnn_models.parallelism import SINGLE, Parallelism
+
+    settings = settings_of(pytestconfig)
+    if settings.mesh == (1, 1):
+        return SINGLE
+    kind = settings.parallel or planned_kind(
+        model.config, model.name, system_of(settings.system), settings.mesh, context=POSITIONS
+    )
+    return Parallelism.over(settings.mesh, kind)
+
+
+@pytest.fixture
+def model_config(model: BringupModel, parallelism: Parallelism) -> ModelConfig:
+    """The sizes of the TT-NN model, and how it is spread."""
     from ttnn_models.config import ModelConfig
 
-    return ModelConfig.from_hf(model.config, max_seq_len=min(POSITIONS, model.config.max_position_embeddings))
+    positions = min(POSITIONS, model.config.max_position_embeddings)
+    return ModelConfig.from_hf(model.config, max_seq_len=positions, parallelism=parallelism)
 
 
 @pytest.fixture
@@ -111,7 +129,8 @@ def causal_lm(
     """The whole TT-NN model, kept for the tests that follow."""
     from ttnn_models.model import CausalLM
 
-    if (_built.get("model"), _built.get("mesh_device")) != (model, mesh_device):
+    wanted = {"model": model, "mesh_device": mesh_device, "model_config": model_config}
+    if any(_built.get(name) != value for name, value in wanted.items()):
         _built.clear()  # before the next one takes its memory
         weights = model.reference.state_dict()
         built = CausalLM.from_weights(
@@ -122,14 +141,14 @@ def causal_lm(
             weight_cache=weight_cache,
             report=progress,
         )
-        _built.update(model=model, mesh_device=mesh_device, causal_lm=built)
+        _built.update(wanted, causal_lm=built)
     kept: CausalLM = _built["causal_lm"]
     return kept
 
 
 @pytest.fixture
 def generator(causal_lm: CausalLM, _built: dict[str, Any]) -> Generator:
-    """Runs the whole TT-NN model for up to 32 users; kept like it, since its KV caches are large."""
+    """Runs the whole TT-NN model for up to 32 users of each instance; kept like it, since its KV caches are large."""
     from ttnn_models.generator import Generator
 
     if "generator" not in _built:

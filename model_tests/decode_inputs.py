@@ -11,25 +11,38 @@ from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.decode_state import DecodeState
 from ttnn_models.kv_cache import KVCache
 from ttnn_models.page_table import PageTable
+from ttnn_models.parallelism import SINGLE, Parallelism
 from ttnn_models.rope import from_interleaved, to_interleaved
+
+from pytest_ttbringup.reference.model import BringupModel
 
 PLACES = ("first", "middle", "last", "mixed")
 """Where in the cache the users of a decode step stand."""
 
 
-def positions_at(place: str, positions: int) -> torch.Tensor:
+def positions_at(place: str, positions: int, users: int = DECODE_BATCH) -> torch.Tensor:
     """int64 [B]: all users at the first, middle or last of so many positions; or mixed: spread over them, unordered."""
     if place == "mixed":
-        spread = torch.linspace(0, positions - 1, DECODE_BATCH).round().long()
-        return spread[torch.randperm(DECODE_BATCH, generator=torch.Generator().manual_seed(0))]
-    return torch.full((DECODE_BATCH,), {"first": 0, "middle": positions // 2, "last": positions - 1}[place])
+        spread = torch.linspace(0, positions - 1, users).round().long()
+        return spread[torch.randperm(users, generator=torch.Generator().manual_seed(0))]
+    return torch.full((users,), {"first": 0, "middle": positions // 2, "last": positions - 1}[place])
+
+
+def prompts_for(model: BringupModel, users: int) -> list[str]:
+    """A prompt for each user; where they are more than the prompts, every chip's 32 come in another order."""
+    prompts = model.prompts()
+    return [prompts[(user + user // DECODE_BATCH) % len(prompts)] for user in range(users)]
 
 
 def decode_state(
-    mesh_device: ttnn.MeshDevice, positions: torch.Tensor, tokens: torch.Tensor | None = None
+    mesh_device: ttnn.MeshDevice,
+    positions: torch.Tensor,
+    tokens: torch.Tensor | None = None,
+    *,
+    parallelism: Parallelism = SINGLE,
 ) -> DecodeState:
     """Users at these positions [B], with these tokens [B] if any, on the device."""
-    state = DecodeState(mesh_device)
+    state = DecodeState(mesh_device, parallelism)
     state.write_positions(positions.tolist())
     if tokens is not None:
         state.write_tokens(tokens.tolist())
@@ -39,8 +52,9 @@ def decode_state(
 def shuffled_page_table(mesh_device: ttnn.MeshDevice, config: ModelConfig) -> PageTable:
     """A page table in which no user's blocks lie in order."""
     pages = config.max_seq_len // ttnn.TILE_SIZE
-    blocks = torch.randperm(DECODE_BATCH * pages, generator=torch.Generator().manual_seed(1)).to(torch.int32)
-    return PageTable.from_rows(mesh_device, config, blocks.reshape(DECODE_BATCH, pages))
+    generator = torch.Generator().manual_seed(1)
+    chips = [torch.randperm(DECODE_BATCH * pages, generator=generator) for _ in range(config.parallelism.data)]
+    return PageTable.from_rows(mesh_device, config, torch.cat(chips).to(torch.int32).reshape(config.users, pages))
 
 
 def write_history(kv_cache: KVCache, keys: torch.Tensor, values: torch.Tensor, positions: int) -> None:

@@ -9,8 +9,11 @@ import pytest
 import torch
 import ttnn
 from decode_inputs import read_history, shuffled_page_table
-from ttnn_models.config import ModelConfig
-from ttnn_models.kv_cache import ContiguousKVCache, KVCache, PagedKVCache
+from ttnn_models.config import DECODE_BATCH, ModelConfig
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
+from ttnn_models.kv_cache import KVCache
+from ttnn_models.paged_kv_cache import PagedKVCache
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import DEFAULT_PRECISION, PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk
 
@@ -34,9 +37,10 @@ LONG = pytest.param(2048, id="long", marks=pytest.mark.slow)
 ROWS = (None, None, "position", "dim")
 
 
-def prefill_config(model: BringupModel, tokens: int) -> ModelConfig:
+def prefill_config(model: BringupModel, tokens: int, parallelism: Parallelism) -> ModelConfig:
     """The model's sizes, with room for so many tokens and for a tile more, if its context has that."""
-    return ModelConfig.from_hf(model.config, max_seq_len=min(-(-tokens // 32) * 32 + 32, _context(model)))
+    positions = min(-(-tokens // 32) * 32 + 32, _context(model))
+    return ModelConfig.from_hf(model.config, max_seq_len=positions, parallelism=parallelism)
 
 
 def tokens_of(model: BringupModel, tokens: int) -> int:
@@ -77,7 +81,7 @@ def used_cache(
     """A cache in which every position of every user holds something."""
     cache = new_cache(kind, mesh_device, config, precision)
     generator = torch.Generator().manual_seed(3)
-    shape = (32, config.num_kv_heads, config.max_seq_len, config.head_dim)
+    shape = (config.users, config.num_kv_heads, config.max_seq_len, config.head_dim)
     cache.load_torch(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
     return cache
 
@@ -93,12 +97,14 @@ def compare_cache(
 ) -> None:
     """K and V [K, S, h] of a prefill at all its positions; and that no other position changed, of any user.
 
-    Only the rest of the last token's tile may have: decode overwrites it before it looks there.
+    Only the rest of the last token's tile may have: decode overwrites it before it looks there. In data parallel every
+    instance has prefilled the same, for its own user of that number.
     """
     length = expected[0].shape[1]
     end = -(-length // 32) * 32
     for part, reference, old, new in zip(("key", "value"), expected, before, read_history(kv_cache), strict=True):
-        compare(reference, new[user, :, :length], name=f"{name} {part}", axes=("head", "position", "dim"))
-        new[user, :, :end] = old[user, :, :end]
+        for row in range(user, len(new), DECODE_BATCH):
+            compare(reference, new[row, :, :length], name=f"{name} {part}", axes=("head", "position", "dim"))
+            new[row, :, :end] = old[row, :, :end]
         changed = (new != old).any(dim=-1).nonzero().tolist()
         compare.check(f"no other {part} changes", not changed, f"changed at [user, head, position] {changed[:3]}")

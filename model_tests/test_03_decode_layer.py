@@ -7,8 +7,8 @@ import torch
 import ttnn
 from decode_inputs import PLACES, decode_state, positions_at, read_history, write_history
 from ttnn_models.config import ModelConfig
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.decoder_layer import DecoderLayer
-from ttnn_models.kv_cache import ContiguousKVCache
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
@@ -32,9 +32,9 @@ def test_decode_layer(
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    x = model.decode_activations(layer=layer)
-    keys, values = model.decode_history(model_config.max_seq_len, layer=layer)
-    positions = positions_at(place, model_config.max_seq_len)
+    x = model.decode_activations(model_config.users, layer=layer)
+    keys, values = model.decode_history(model_config.max_seq_len, model_config.users, layer=layer)
+    positions = positions_at(place, model_config.max_seq_len, model_config.users)
     expected = reference_decode_layer(model.reference, model.layer_index(layer), x, keys, values, positions)
 
     decoder_layer = DecoderLayer.from_weights(
@@ -47,13 +47,20 @@ def test_decode_layer(
     )
     kv_cache = ContiguousKVCache(mesh_device, model_config, precision=precision)
     write_history(kv_cache, keys, values, model_config.max_seq_len)
-    state = decode_state(mesh_device, positions)
+    state = decode_state(mesh_device, positions, parallelism=model_config.parallelism)
     tables = rotary.decode_tables(state.rotary_positions)
 
     def decode(x: ttnn.Tensor) -> ttnn.Tensor:
         return decoder_layer.decode(x, positions=state.positions, rotary_tables=tables, kv_cache=kv_cache)
 
-    compare(expected.output, decode, x[None, None], name="decode_layer output", axes=(None, None, "user", "dim"))
+    compare(
+        expected.output,
+        decode,
+        x[None, None],
+        name="decode_layer output",
+        axes=(None, None, "user", "dim"),
+        spread=model_config.parallelism.spread("residual", "residual"),
+    )
     users = torch.arange(len(positions))
     for name, written, cached in zip(("key", "value"), expected[1:], read_history(kv_cache), strict=True):
         compare(written, cached[users, :, positions], name=f"decode_layer {name}", axes=("user", "head", "dim"))

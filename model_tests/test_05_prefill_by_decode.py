@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from decode_inputs import read_history
+from decode_inputs import prompts_for, read_history
 from ttnn_models.generator import Generator
 
 from pytest_ttbringup.fixtures.compare import Compare
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.stage("prefill by decode")
 def test_prefill_by_decode(
     model: BringupModel, generator: Generator, compare: Compare, progress: Callable[[str], None]
 ) -> None:
-    prompts = [model.encode(prompt) for prompt in model.prompts()]
+    prompts = [model.encode(prompt) for prompt in prompts_for(model, generator.state.users)]
     history, last_logits = prefill_history(model.reference, prompts)
     logits = generator.forced_logits(prompts, report=progress)
     compare(

@@ -33,6 +33,7 @@ from ttnn_models.embedding import Embedding
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.model import CausalLM
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk, padded_rows
 from ttnn_models.rms_norm import RMSNorm
@@ -72,7 +73,8 @@ def test_prefill_rms_norm(
     reference = getattr(model.reference_layer(layer), norm)
     rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
     x = model.prefill_activations(tokens, layer=layer)[None, None]
-    compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC)
+    spread = model_config.parallelism.spread("residual", "whole", users=False)
+    compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -82,10 +84,11 @@ def test_prefill_rotary(
     tokens: int,
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = model.reference_layer(layer).self_attn
     chunk = chunk_of(mesh_device, config, tokens)
@@ -103,7 +106,7 @@ def test_prefill_rotary(
             layout=ttnn.TILE_LAYOUT,
             device=mesh_device,
         )
-        out = ttnn.to_torch(rotary.prefill(on_device, tables)).float()
+        out = parallelism.join(rotary.prefill(on_device, tables)).float()
         compare(
             rotated.transpose(0, 1),
             from_interleaved(out[0]),
@@ -122,11 +125,12 @@ def test_prefill_attention(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     """The output, and K and V of the cache: all that was written, and that nothing else was."""
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
@@ -141,7 +145,7 @@ def test_prefill_attention(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return ttnn.to_torch(out)[:, :, :tokens]
+        return parallelism.residual_on_host(out)[:, :, :tokens]
 
     compare(lambda _: expected.output, prefill, padded(x, chunk.rows), name="prefill_attention output", axes=ROWS)
     compare_cache(compare, "prefill_attention", expected[1:], before, kv_cache)
@@ -155,12 +159,13 @@ def test_prefill_attention_in_chunks(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     """A text in three chunks, the last one short, gives what the whole text gives at once."""
     chunks = ((0, 128), (128, 128), (256, 77))
     tokens = sum(length for _, length in chunks)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer, point="attention")
     expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
 
@@ -182,7 +187,7 @@ def test_prefill_attention_in_chunks(
         out = attention.prefill(
             rows, chunk=chunk, rotary_tables=rotary.prefill_tables(chunk.positions), kv_cache=caches[name]
         )
-        return ttnn.to_torch(out)[0, 0, :length]
+        return parallelism.residual_on_host(out)[0, 0, :length]
 
     out = torch.cat([prefill("chunks", start, length) for start, length in chunks])
     whole = prefill("whole", 0, tokens)
@@ -228,7 +233,7 @@ def test_prefill_attention_agrees_with_decode(
     def on_device(rows: torch.Tensor) -> ttnn.Tensor:
         return ttnn.from_torch(rows, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
 
-    at_once = ttnn.to_torch(
+    at_once = model_config.parallelism.residual_on_host(
         attention.prefill(
             on_device(padded(x, chunk.rows)),
             chunk=chunk,
@@ -247,7 +252,7 @@ def test_prefill_attention_agrees_with_decode(
             rotary_tables=rotary.decode_tables(state.rotary_positions),
             kv_cache=decoded,
         )
-        step_by_step.append(ttnn.to_torch(out)[0, 0, USER])
+        step_by_step.append(model_config.parallelism.residual_on_host(out)[0, 0, USER])
     compare(torch.stack(step_by_step), at_once, name="prefill_attention against decode", axes=("position", "dim"))
     for part, one, other in zip(("key", "value"), read_history(decoded), read_history(prefilled), strict=True):
         compare(
@@ -271,7 +276,8 @@ def test_prefill_mlp(
 ) -> None:
     mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
     x = model.prefill_activations(padded_rows(tokens, tokens + 1024), layer=layer, point="mlp")
-    compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS)
+    spread = model_config.parallelism.spread("whole", "residual", users=False)
+    compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -281,15 +287,16 @@ def test_prefill_embedding(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     text = torch.randint(config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(model.seed))
     text[0], text[-1] = config.vocab_size - 1, 0
     embedding = Embedding(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache)
     chunk = PrefillChunk.of(mesh_device, config, text.tolist(), user=USER)
-    rows = ttnn.to_torch(embedding.prefill(chunk.tokens))[:, :, :tokens]
+    rows = parallelism.residual_on_host(embedding.prefill(chunk.tokens))[:, :, :tokens]
     compare(model.reference.model.embed_tokens(text)[None, None], rows, axes=ROWS)
 
 
@@ -305,7 +312,9 @@ def test_prefill_lm_head(
 ) -> None:
     x = model.reference.model.norm(model.prefill_activations(padded_rows(tokens, tokens + 1024), layer="last"))
     lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
-    compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=(None, None, "position", "token"))
+    spread = model_config.parallelism.spread("whole", "whole", users=False)
+    axes = (None, None, "position", "token")
+    compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=axes, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -316,10 +325,11 @@ def test_prefill_layer(
     mesh_device: ttnn.MeshDevice,
     precision: PrecisionConfig,
     weight_cache: WeightCache,
+    parallelism: Parallelism,
     compare: Compare,
 ) -> None:
     tokens = tokens_of(model, tokens)
-    config = prefill_config(model, tokens)
+    config = prefill_config(model, tokens, parallelism)
     x = model.prefill_activations(tokens, layer=layer)
     expected = reference_prefill_layer(model.reference, model.layer_index(layer), x)
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
@@ -333,7 +343,7 @@ def test_prefill_layer(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return ttnn.to_torch(out)[:, :, :tokens]
+        return parallelism.residual_on_host(out)[:, :, :tokens]
 
     compare(
         lambda _: expected.output,
@@ -342,6 +352,7 @@ def test_prefill_layer(
         name="prefill_layer output",
         axes=ROWS,
         pcc_threshold=LAYER_PCC,
+        spread=parallelism.spread("residual", "residual", users=False),
     )
     compare_cache(compare, "prefill_layer", expected[1:], before, kv_cache)
 
@@ -370,7 +381,7 @@ def test_prefill_stack(
     )
     axes = ("position", "dim")
     for number, (hidden, reference) in enumerate(zip(layers, expected.hidden, strict=True), start=1):
-        rows = ttnn.to_torch(hidden)[0, 0, :tokens]
+        rows = config.parallelism.residual_on_host(hidden)[0, 0, :tokens]
         name = f"prefill_stack after layer {number}"
         compare(reference, rows, name=name, axes=axes, pcc_threshold=STACK_PCC)
         for part, past, cached in zip(
@@ -387,8 +398,8 @@ def test_prefill_stack(
                 pcc_threshold=STACK_PCC,
             )
         progress(f"layer {number} of {len(expected.hidden)} compared")
-    logits = ttnn.to_torch(causal_lm.all_logits(hidden))[0, 0, :tokens]
+    logits = config.parallelism.join(causal_lm.all_logits(hidden))[0, 0, :tokens]
     compare(expected.logits, logits, name="prefill_stack logits", axes=("position", "token"), pcc_threshold=STACK_PCC)
-    last = ttnn.to_torch(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
+    last = config.parallelism.join(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
     # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
     compare(logits[-1], last, name="prefill_stack: the last token's logits against the last of all", axes=("token",))

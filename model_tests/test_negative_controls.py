@@ -20,8 +20,8 @@ import torch
 import ttnn
 from ttnn_models.attention import Attention
 from ttnn_models.config import ModelConfig
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.generator import Generation, Generator
-from ttnn_models.kv_cache import ContiguousKVCache
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.rms_norm import RMSNorm

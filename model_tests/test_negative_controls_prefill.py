@@ -15,9 +15,11 @@ import torch
 import ttnn
 from ttnn_models.attention import Attention
 from ttnn_models.config import DECODE_BATCH
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.generator import Generator
-from ttnn_models.kv_cache import ContiguousKVCache, PagedKVCache
 from ttnn_models.model import CausalLM
+from ttnn_models.paged_kv_cache import PagedKVCache
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.prefill_chunk import PrefillChunk
 from ttnn_models.rotary_embedding import RotaryEmbedding, RotaryTables
 from ttnn_models.weights import UNCACHED
@@ -114,10 +116,14 @@ def as_prefill(request: pytest.FixtureRequest) -> Compare:
 
 @pytest.fixture(params=["contiguous", "paged"])
 def rungs(
-    request: pytest.FixtureRequest, model: BringupModel, mesh_device: ttnn.MeshDevice, as_prefill: Compare
+    request: pytest.FixtureRequest,
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    parallelism: Parallelism,
+    as_prefill: Compare,
 ) -> dict[str, Callable[[], None]]:
     """The rungs that the faults are meant for."""
-    case = (request.param, mesh_device, UNCACHED, as_prefill)
+    case = (request.param, mesh_device, UNCACHED, parallelism, as_prefill)
     return {
         "at once": partial(prefill.test_prefill_attention, model, "first", TOKENS, *case),
         "in chunks": partial(prefill.test_prefill_attention_in_chunks, model, "first", *case),

@@ -14,6 +14,7 @@ from pytest_ttbringup.option_table import CACHE, SYSTEM, TARGET
 from pytest_ttbringup.options import default_cache_dir
 from pytest_ttbringup.planning import command as plan_command
 from pytest_ttbringup.planning.roofline import command as roofline_command
+from pytest_ttbringup.sweep import command as sweep_command
 from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, default_target, silicon, system_of
 
 
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=lambda options: _operations(options.format) if options.ops else _doctor())
     plan_command.add_to(commands)
     roofline_command.add_to(commands)
+    sweep_command.add_to(commands)
     return parser
 
 

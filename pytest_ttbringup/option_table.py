@@ -49,6 +49,15 @@ SYSTEM = Option(
     f"the machine: {', '.join(system.name for system in SYSTEMS)} (default: what the target finds; n150 when emulated)",
 )
 MESH = Option("--tt-mesh", "TTBRINGUP_MESH", "tt_mesh", "RxC", "mesh shape, rows x columns (default: the system's)")
+PARALLEL = Option(
+    "--tt-parallel",
+    "TTBRINGUP_PARALLEL",
+    "tt_parallel",
+    "KIND",
+    "how a mesh of several chips is used: dp (data parallel: each chip is an instance with 32 users of its own), tp "
+    "(tensor parallel: all chips share one), dpxtp (each row of the mesh shares one) (default: as the model's plan has "
+    "it: dp if it fits one chip)",
+)
 PCC_THRESHOLD = Option(
     "--pcc-threshold",
     "TTBRINGUP_PCC_THRESHOLD",
@@ -101,7 +110,7 @@ PRECISION = Option(
     f"module and layer (default: {DEFAULT_PRECISION})",
 )
 
-OPTIONS = (TARGET, SYSTEM, MESH, NUMERICS, PRECISION, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
+OPTIONS = (TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, PCC_THRESHOLD, MODEL, LAYERS, SEED, CACHE)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pytest_ttbringup.option_table import (
     MESH,
     MODEL,
     NUMERICS,
+    PARALLEL,
     PCC_THRESHOLD,
     PRECISION,
     PRESETS,
@@ -33,6 +34,7 @@ from pytest_ttbringup.option_table import (
     add_options,
     given,
 )
+from pytest_ttbringup.parallel import KINDS, Kind, degrees
 from pytest_ttbringup.reference.catalog import DEFAULT_SEED
 from pytest_ttbringup.targets import TARGET_NAMES, default_system, default_target, emulated
 from pytest_ttbringup.targets.systems import CUSTOM, SYSTEMS, System, system_holding, system_of
@@ -51,6 +53,7 @@ class Settings:
         target_reason: why that one, for the report header.
         system: the name of a system of `targets.systems`.
         mesh: mesh shape (rows, columns).
+        parallel: how a mesh of several chips is used; None leaves it to the plan of each model.
         numerics: the emulated target's arithmetic: `device`, `exact` or `bitexact`.
         precision: a preset of `option_table.PRESETS`, or the path of a TOML file that can be read.
         pcc_threshold: the user's own threshold for every comparison; None leaves it to each comparison.
@@ -64,6 +67,7 @@ class Settings:
     target_reason: str
     system: str
     mesh: tuple[int, int]
+    parallel: Kind | None
     numerics: str
     precision: str
     pcc_threshold: float | None
@@ -98,11 +102,13 @@ def resolve(config: pytest.Config) -> Settings:
     target, reason = _target(target_given)
     system = _system(given(config, SYSTEM), target)
     models: tuple[str, ...] = _parsed(given(config, MODEL), _models, (DEFAULT_MODEL,))
+    mesh = _parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh)
     return Settings(
         target=target,
         target_reason=reason,
         system=system.name,
-        mesh=_parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh),
+        mesh=mesh,
+        parallel=_parsed(given(config, PARALLEL), lambda it: _parallel(it, mesh), None),
         numerics=_parsed(given(config, NUMERICS), _numerics, emulated.DEFAULT_NUMERICS),
         precision=_parsed(given(config, PRECISION), lambda it: _precision(it, config), DEFAULT_PRECISION),
         pcc_threshold=_parsed(given(config, PCC_THRESHOLD), _pcc_threshold, None),
@@ -175,6 +181,19 @@ def _larger(mesh: tuple[int, int], system: System) -> str:
         f"No system holds it: the largest, {SYSTEM.flag}={largest.name}, has {largest.chips} chips "
         f"({largest.mesh[0]}x{largest.mesh[1]})."
     )
+
+
+def _parallel(value: Given, mesh: tuple[int, int]) -> Kind:
+    kind = next((it for it in KINDS if it == value.value), None)
+    if kind is None:
+        value.refuse("no such parallelism.", _choose(value.value, KINDS))
+    if mesh == (1, 1):
+        value.refuse("the mesh has only one chip.", f"Give a larger one, for instance {MESH.flag}=1x4.")
+    try:
+        degrees(mesh, kind)
+    except BringupError as error:
+        value.refuse(str(error))
+    return kind
 
 
 def _numerics(value: Given) -> str:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.option_table import DEFAULT_PRECISION
 from pytest_ttbringup.options import settings_of
 from pytest_ttbringup.targets import Target, target_for
 
@@ -49,14 +50,16 @@ def install_if_imported(config: pytest.Config) -> None:
 
 
 def header(config: pytest.Config) -> str:
-    """The line of the report header: target, TT-NN's version, and why this target."""
+    """The line of the report header: target, TT-NN's version, a precision that was asked for, and why this target."""
     try:
         installed = f"ttnn {version('ttnn')}"
     except PackageNotFoundError:
         installed = "ttnn without version"
     target = target_of(config)
     numerics = f", numerics {target.arithmetic()}" if target.arithmetic() else ""
-    return f"ttbringup: target {target.header()}, {installed}{numerics}; {settings_of(config).target_reason}"
+    settings = settings_of(config)
+    precision = "" if settings.precision == DEFAULT_PRECISION else f", precision {settings.precision_name}"
+    return f"ttbringup: target {target.header()}, {installed}{numerics}{precision}; {settings.target_reason}"
 
 
 def check_models(names: Iterable[str]) -> None:

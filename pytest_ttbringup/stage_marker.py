@@ -53,6 +53,7 @@ def record_stage(item: pytest.Item) -> None:
         model=model,
         target=target.name,
         numerics=target.arithmetic(),
+        precision=settings_of(item.config).precision_name if model else "",
         test=getattr(item, "originalname", item.name).removeprefix("test_"),
         case=case.removeprefix(f"{model}-").removesuffix(f"-{model}"),
     )

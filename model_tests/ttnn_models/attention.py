@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import ttnn
 
+from .collectives import Collectives
 from .config import ModelConfig
 from .kv_cache import KVCache
 from .layouts import folded, unfolded, user_sharded
@@ -20,7 +21,10 @@ from .weights import UNCACHED, WeightCache
 class Attention:
     """Projections, rotary embedding, KV cache, attention and the output projection.
 
-    Shapes: B users, S rows of a prefill, D hidden, H heads, K KV heads, h head size.
+    In tensor parallel each chip has heads of its own (`HeadSplit`): columns of the QKV projection, and the rows of the
+    output projection that belong to them, which gives a summand of the output.
+
+    Shapes: B users, S rows of a prefill, D hidden, H heads, K KV heads, h head size; B, H and K are those of a chip.
 
     Args:
         mesh_device: where it runs.
@@ -42,7 +46,8 @@ class Attention:
         precision: PrecisionConfig = DEFAULT_PRECISION,
         weight_cache: WeightCache = UNCACHED,
     ) -> None:
-        self.config = config
+        self.head_split = config.head_split
+        self.collectives = Collectives(config.parallelism)
         self.rotary = rotary
         self.precision = precision
         # As the float32 it becomes: TT-NN's chunked attention takes no other number.
@@ -59,7 +64,7 @@ class Attention:
         value = take(weights, "self_attn.v_proj.weight", (kv_size, hidden))
         output = take(weights, "self_attn.o_proj.weight", (hidden, query_size))
 
-        def load(name: str, weight: torch.Tensor, dtype: ttnn.DataType) -> ttnn.Tensor:
+        def load(name: str, weight: torch.Tensor, dtype: ttnn.DataType, *, split: int) -> ttnn.Tensor:
             return weight_cache.load(
                 name,
                 weight.T[None, None],  # [1, 1, in, out]
@@ -67,10 +72,15 @@ class Attention:
                 layout=ttnn.TILE_LAYOUT,
                 device=mesh_device,
                 memory_config=ttnn.DRAM_MEMORY_CONFIG,
+                mesh_mapper=config.parallelism.mapper(tensor=split),
             )
 
-        self.qkv = load("self_attn.qkv", torch.cat([query, key, value]), precision.qkv_weight)  # [1, 1, D, (H + 2K)h]
-        self.output = load("self_attn.o_proj.weight", output, precision.attention_output_weight)  # [1, 1, Hh, D]
+        fused = self.head_split.fused(query, key, value)
+        output = self.head_split.output(output, head_dim)
+        self.qkv = load("self_attn.qkv", fused, precision.qkv_weight, split=3)  # [1, 1, D, (H + 2K)h]
+        self.output = load(
+            "self_attn.o_proj.weight", output, precision.attention_output_weight, split=2
+        )  # [1, 1, Hh, D]
 
     def decode(
         self, x: ttnn.Tensor, *, positions: ttnn.Tensor, rotary_tables: RotaryTables, kv_cache: KVCache
@@ -84,13 +94,13 @@ class Attention:
             kv_cache: this layer's.
 
         Returns:
-            [1, 1, B, D].
+            the residual's [1, 1, B, D].
         """
         qkv = self._project_in(x, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, (H + 2K)h]
         query, key, value = ttnn.experimental.nlp_create_qkv_heads_decode(
             qkv,
-            num_heads=self.config.num_heads,
-            num_kv_heads=self.config.num_kv_heads,
+            num_heads=self.head_split.heads,
+            num_kv_heads=self.head_split.slots,
             memory_config=self.heads_memory_config,
         )  # [1, B, H, h], [1, B, K, h], [1, B, K, h]: one user per core, heads padded to a tile's 32 rows
         ttnn.deallocate(qkv)
@@ -108,13 +118,13 @@ class Attention:
         attended = kv_cache.attend(rotated_query, positions, scale=self.scale)  # [1, B, H, h]
         ttnn.deallocate(rotated_query)
         attended = ttnn.to_memory_config(attended, self.heads_memory_config)
-        joined = ttnn.experimental.nlp_concat_heads_decode(attended, num_heads=self.config.num_heads)  # [1, 1, B, Hh]
+        joined = ttnn.experimental.nlp_concat_heads_decode(attended, num_heads=self.head_split.heads)  # [1, 1, B, Hh]
         ttnn.deallocate(attended)
         joined = ttnn.to_memory_config(joined, ttnn.L1_MEMORY_CONFIG)
 
-        out = self._project_out(joined, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, D]
+        partial = self._project_out(joined, ttnn.L1_MEMORY_CONFIG)  # [1, 1, B, D]
         ttnn.deallocate(joined)
-        return out
+        return self.collectives.residual_of_sum(partial, ttnn.L1_MEMORY_CONFIG)
 
     def prefill(
         self, x: ttnn.Tensor, *, chunk: PrefillChunk, rotary_tables: RotaryTables, kv_cache: KVCache
@@ -128,13 +138,13 @@ class Attention:
             kv_cache: this layer's.
 
         Returns:
-            [1, 1, S, D]; rows of padding mean nothing.
+            the residual's [1, 1, S, D]; rows of padding mean nothing.
         """
         qkv = unfolded(self._project_in(folded(x), ttnn.DRAM_MEMORY_CONFIG))  # [1, 1, S, (H + 2K)h]
         query, key, value = ttnn.experimental.nlp_create_qkv_heads(
             qkv,
-            num_heads=self.config.num_heads,
-            num_kv_heads=self.config.num_kv_heads,
+            num_heads=self.head_split.heads,
+            num_kv_heads=self.head_split.slots,
             transpose_k_heads=False,
             memory_config=ttnn.DRAM_MEMORY_CONFIG,
         )  # [1, H, S, h], [1, K, S, h], [1, K, S, h]
@@ -160,9 +170,9 @@ class Attention:
 
         joined = ttnn.experimental.nlp_concat_heads(attended, memory_config=ttnn.DRAM_MEMORY_CONFIG)  # [1, 1, S, Hh]
         ttnn.deallocate(attended)
-        out = unfolded(self._project_out(folded(joined), ttnn.DRAM_MEMORY_CONFIG))  # [1, 1, S, D]
+        partial = unfolded(self._project_out(folded(joined), ttnn.DRAM_MEMORY_CONFIG))  # [1, 1, S, D]
         ttnn.deallocate(joined)
-        return out
+        return self.collectives.residual_of_sum(partial, ttnn.DRAM_MEMORY_CONFIG)
 
     def _attend_to_itself(self, query: ttnn.Tensor, key: ttnn.Tensor, value: ttnn.Tensor) -> ttnn.Tensor:
         return ttnn.transformer.scaled_dot_product_attention(

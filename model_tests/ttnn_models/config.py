@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pytest_ttbringup.errors import BringupError
+
+from .head_split import HeadSplit
+from .parallelism import SINGLE, Parallelism
 
 TILE_SIZE = 32
 """Rows and columns of a tile of the matrix unit."""
@@ -71,9 +75,10 @@ class RopeParameters:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a Llama-family decoder.
+    """Sizes of a Llama-family decoder, and how it is spread over a mesh.
 
-    `max_seq_len` is the number of positions the KV cache and the rotary tables hold.
+    `max_seq_len` is the number of positions the KV cache and the rotary tables hold. All sizes are the whole model's;
+    `parallelism` and what is derived from it say what one chip has of them.
 
     Raises:
         BringupError: a size that the TT-NN modules can't build, with what would be allowed.
@@ -90,6 +95,7 @@ class ModelConfig:
     tied_embeddings: bool
     max_seq_len: int
     rope: RopeParameters
+    parallelism: Parallelism = SINGLE
 
     def __post_init__(self) -> None:
         for name in ("num_heads", "num_kv_heads", "num_layers", "vocab_size"):
@@ -106,24 +112,29 @@ class ModelConfig:
             f"must divide the number of heads, {self.num_heads}",
         )
         _require(
-            self.num_heads <= MAX_HEADS,
+            self.head_split.heads <= MAX_HEADS,
             "num_heads",
             self.num_heads,
             f"can't be more than {MAX_HEADS} on one device; more heads need tensor parallelism",
         )
+        if self.parallelism.fractured:
+            self.parallelism.split("hidden_size", self.hidden_size, TILE_SIZE)
         _require(self.rms_norm_eps > 0, "rms_norm_eps", self.rms_norm_eps, "must be positive")
         _require(self.rope.theta > 0, "rope.theta", self.rope.theta, "must be positive")
 
     @classmethod
-    def from_hf(cls, hf_config: Any, *, max_seq_len: int | None = None) -> ModelConfig:
+    def from_hf(
+        cls, hf_config: Any, *, max_seq_len: int | None = None, parallelism: Parallelism = SINGLE
+    ) -> ModelConfig:
         """Read a `transformers.LlamaConfig`.
 
         Args:
             hf_config: the Hugging Face configuration.
             max_seq_len: positions to make room for, at most the checkpoint's `max_position_embeddings`, the default.
+            parallelism: how the model is spread over the mesh.
 
         Raises:
-            BringupError: an architecture, option or size that is not built here.
+            BringupError: an architecture, option or size that is not built here, or can't be spread so.
         """
         _require(
             hf_config.model_type in ARCHITECTURES,
@@ -151,12 +162,23 @@ class ModelConfig:
             tied_embeddings=bool(hf_config.tie_word_embeddings),
             max_seq_len=longest if max_seq_len is None else max_seq_len,
             rope=RopeParameters.from_hf(hf_config.rope_parameters),
+            parallelism=parallelism,
         )
 
     @property
+    def users(self) -> int:
+        """Users of a decode step, of all instances."""
+        return DECODE_BATCH * self.parallelism.data
+
+    @cached_property
+    def head_split(self) -> HeadSplit:
+        """Which heads each chip has."""
+        return HeadSplit.of(self.num_heads, self.num_kv_heads, self.parallelism.tensor, pad=self.parallelism.pad_heads)
+
+    @property
     def qkv_size(self) -> int:
-        """Columns of the fused QKV projection: (H + 2K)h."""
-        return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+        """Columns of a chip's fused QKV projection: (H + 2K)h on a single chip."""
+        return (self.head_split.heads + 2 * self.head_split.slots) * self.head_dim
 
 
 def _require(condition: bool, name: str, value: object, reason: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import ttnn
 
 from .attention import Attention
@@ -76,35 +78,36 @@ class DecoderLayer:
     def decode(
         self, x: ttnn.Tensor, *, positions: ttnn.Tensor, rotary_tables: RotaryTables, kv_cache: KVCache
     ) -> ttnn.Tensor:
-        """[1, 1, B, D] → [1, 1, B, D]; the other arguments are those of `Attention.decode`."""
+        """The residual's [1, 1, B, D] → the same; the other arguments are those of `Attention.decode`."""
         normed = self.attention_norm.decode(x)
         attended = self.attention.decode(normed, positions=positions, rotary_tables=rotary_tables, kv_cache=kv_cache)
         ttnn.deallocate(normed)
-        residual = ttnn.add(x, attended, memory_config=ttnn.L1_MEMORY_CONFIG)
-        ttnn.deallocate(attended)
-
-        normed = self.mlp_norm.decode(residual)
-        fed = self.mlp.decode(normed)
-        ttnn.deallocate(normed)
-        out = ttnn.add(residual, fed, memory_config=ttnn.L1_MEMORY_CONFIG)
-        ttnn.deallocate(residual)
-        ttnn.deallocate(fed)
-        return out
+        return self._fed(x, attended, self.mlp_norm.decode, self.mlp.decode, ttnn.L1_MEMORY_CONFIG)
 
     def prefill(
         self, x: ttnn.Tensor, *, chunk: PrefillChunk, rotary_tables: RotaryTables, kv_cache: KVCache
     ) -> ttnn.Tensor:
-        """[1, 1, S, D] → [1, 1, S, D]; the other arguments are those of `Attention.prefill`."""
+        """The residual's [1, 1, S, D] → the same; the other arguments are those of `Attention.prefill`."""
         normed = self.attention_norm.prefill(x)
         attended = self.attention.prefill(normed, chunk=chunk, rotary_tables=rotary_tables, kv_cache=kv_cache)
         ttnn.deallocate(normed)
-        residual = ttnn.add(x, attended, memory_config=ttnn.DRAM_MEMORY_CONFIG)
-        ttnn.deallocate(attended)
+        return self._fed(x, attended, self.mlp_norm.prefill, self.mlp.prefill, ttnn.DRAM_MEMORY_CONFIG)
 
-        normed = self.mlp_norm.prefill(residual)
-        fed = self.mlp.prefill(normed)
+    @staticmethod
+    def _fed(
+        x: ttnn.Tensor,
+        attended: ttnn.Tensor,
+        norm: Callable[[ttnn.Tensor], ttnn.Tensor],
+        mlp: Callable[[ttnn.Tensor], ttnn.Tensor],
+        memory_config: ttnn.MemoryConfig,
+    ) -> ttnn.Tensor:
+        """What follows attention, in decode and in prefill; `attended` is freed."""
+        residual = ttnn.add(x, attended, memory_config=memory_config)
+        ttnn.deallocate(attended)
+        normed = norm(residual)
+        fed = mlp(normed)
         ttnn.deallocate(normed)
-        out = ttnn.add(residual, fed, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        out = ttnn.add(residual, fed, memory_config=memory_config)
         ttnn.deallocate(residual)
         ttnn.deallocate(fed)
         return out

@@ -11,7 +11,6 @@ import ttnn
 
 from pytest_ttbringup.errors import BringupError
 
-from .config import DECODE_BATCH
 from .decode_state import INACTIVE, DecodeState
 from .kv_cache import KVCache
 from .model import CausalLM
@@ -67,7 +66,7 @@ class Generator:
         self.prefill_chunk = prefill_chunk
         self.trace = trace
         self.report_every = report_every
-        self.state = DecodeState(model.mesh_device)
+        self.state = DecodeState(model.mesh_device, model.parallelism)
         # A new text overwrites the cache from position 0 and never attends beyond its own position: no need to clear.
         self.kv_caches = model.new_kv_caches() if kv_caches is None else kv_caches
         self._traced: dict[str, TracedStep] = {}
@@ -182,7 +181,7 @@ class Generator:
                 [user.prompt[user.position] if reads else 0 for user, reads in zip(users, reading, strict=True)]
             )
             logits = forced()  # [1, 1, B, V]
-            values = _first(logits)
+            values = self.model.parallelism.join(logits, data=2)
             for index, user in enumerate(users):
                 if reading[index]:
                     rows[index].append(values[0, 0, index].float())
@@ -212,7 +211,7 @@ class Generator:
             if chunk.start + chunk.length == len(prompt):
                 logits = self.model.last_logits(hidden, chunk)  # [1, 1, 32, V]
                 tokens = self.model.lm_head.greedy(logits)  # [1, 1, 32]
-                token = int(_first(tokens).flatten()[chunk.last_row_in_tile])
+                token = int(self.model.parallelism.join(tokens).flatten()[chunk.last_row_in_tile])
                 ttnn.deallocate(logits)
                 ttnn.deallocate(tokens)
         return token
@@ -222,7 +221,7 @@ class Generator:
         rows = []
         for chunk, hidden in self._prefills(prompt, user):
             logits = self.model.all_logits(hidden)
-            rows.append(_first(logits)[0, 0, : chunk.length].float())
+            rows.append(self.model.parallelism.join(logits)[0, 0, : chunk.length].float())
             ttnn.deallocate(logits)
         return torch.cat(rows)
 
@@ -239,8 +238,9 @@ class Generator:
         self.state.write_positions([user.position if user.ended_by is None else INACTIVE for user in users])
 
     def _check(self, texts: Sequence[Sequence[int]], *, extra: int) -> None:
-        if not 1 <= len(texts) <= DECODE_BATCH:
-            raise BringupError(f"{len(texts)} texts given; a batch has 1 to {DECODE_BATCH} users.")
+        most = self.state.users
+        if not 1 <= len(texts) <= most:
+            raise BringupError(f"{len(texts)} texts given; a batch has 1 to {most} users.")
         for index, text in enumerate(texts):
             if len(text) == 0:
                 raise BringupError(f"The text of user {index} has no token; it needs at least one to start from.")
@@ -258,9 +258,3 @@ def _take(user: _User, token: int, max_new_tokens: int, stop_tokens: Collection[
         user.ended_by = "stop"
     elif len(user.tokens) == max_new_tokens:
         user.ended_by = "length"
-
-
-def _first(tensor: ttnn.Tensor) -> torch.Tensor:
-    """The part of the first device; all devices hold the same."""
-    values: torch.Tensor = ttnn.to_torch(ttnn.get_device_tensors(tensor)[0])
-    return values

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import ttnn
 
-from .config import ModelConfig
+from .collectives import Collectives
+from .config import TILE_SIZE, ModelConfig
 from .layouts import folded, unfolded
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .state_dict import StateDict, take
@@ -15,7 +16,10 @@ from .weights import UNCACHED, WeightCache
 class MLP:
     """down(silu(gate(x)) · up(x)).
 
-    Shapes: B users, S rows of a prefill, D hidden, F intermediate.
+    In tensor parallel `gate` and `up` are split by columns and `down` by rows, so that each chip gets a summand of the
+    output from its own part of F alone. Where tiles of F can't be dealt out evenly, zeros fill it up.
+
+    Shapes: B users, S rows of a prefill, D hidden, F intermediate, both on one chip.
 
     Args:
         mesh_device: where it runs.
@@ -39,10 +43,14 @@ class MLP:
         self.gate_activations = [ttnn.UnaryOpType.SILU]
         self.gate_up_kernel_config = precision.gate_up_math.kernel_config(mesh_device)
         self.down_kernel_config = precision.down_math.kernel_config(mesh_device)
+        self.collectives = Collectives(config.parallelism)
         hidden, inner = config.hidden_size, config.intermediate_size
+        filling = -inner % (TILE_SIZE * config.parallelism.tensor)
 
-        def load(name: str, shape: tuple[int, int], dtype: ttnn.DataType) -> ttnn.Tensor:
+        def load(name: str, shape: tuple[int, int], dtype: ttnn.DataType, *, split: int) -> ttnn.Tensor:
             weight: torch.Tensor = take(weights, name, shape)
+            if filling:
+                weight = torch.nn.functional.pad(weight, (0, 0, 0, filling) if split == 3 else (0, filling))
             return weight_cache.load(
                 name,
                 weight.T[None, None],  # [1, 1, in, out]
@@ -50,19 +58,22 @@ class MLP:
                 layout=ttnn.TILE_LAYOUT,
                 device=mesh_device,
                 memory_config=ttnn.DRAM_MEMORY_CONFIG,
+                mesh_mapper=config.parallelism.mapper(tensor=split),
             )
 
-        self.gate = load("mlp.gate_proj.weight", (inner, hidden), precision.gate_up_weight)
-        self.up = load("mlp.up_proj.weight", (inner, hidden), precision.gate_up_weight)
-        self.down = load("mlp.down_proj.weight", (hidden, inner), precision.down_weight)
+        self.gate = load("mlp.gate_proj.weight", (inner, hidden), precision.gate_up_weight, split=3)
+        self.up = load("mlp.up_proj.weight", (inner, hidden), precision.gate_up_weight, split=3)
+        self.down = load("mlp.down_proj.weight", (hidden, inner), precision.down_weight, split=2)
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """[1, 1, B, D] → [1, 1, B, D]."""
-        return self._forward(x, ttnn.L1_MEMORY_CONFIG)
+        """[1, 1, B, D] → the residual's [1, 1, B, D]."""
+        partial = self._forward(x, ttnn.L1_MEMORY_CONFIG)
+        return self.collectives.residual_of_sum(partial, ttnn.L1_MEMORY_CONFIG)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
-        """[1, 1, S, D] → [1, 1, S, D]."""
-        return unfolded(self._forward(folded(x), ttnn.DRAM_MEMORY_CONFIG))
+        """[1, 1, S, D] → the residual's [1, 1, S, D]."""
+        partial = unfolded(self._forward(folded(x), ttnn.DRAM_MEMORY_CONFIG))
+        return self.collectives.residual_of_sum(partial, ttnn.DRAM_MEMORY_CONFIG)
 
     def _forward(self, x: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         gate = self._gate_or_up(x, self.gate, memory_config)  # [1, 1, B, F] or [1, S/R, R, F]

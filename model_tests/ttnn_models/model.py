@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import ttnn
 
 from .config import TILE_SIZE, ModelConfig
+from .contiguous_kv_cache import ContiguousKVCache
 from .decode_state import DecodeState
 from .decoder import Decoder
 from .decoder_layer import LAYER_WEIGHTS, DecoderLayer
 from .embedding import Embedding
-from .kv_cache import ContiguousKVCache, KVCache
+from .kv_cache import KVCache
 from .lm_head import LMHead
 from .model_precision import ModelPrecision
 from .precision import DEFAULT_PRECISION, PrecisionConfig
@@ -41,6 +42,7 @@ class CausalLM:
     ) -> None:
         self.mesh_device = mesh_device
         self.config = config
+        self.parallelism = config.parallelism
         self.precision = precision
         self.embedding = embedding
         self.rotary = rotary

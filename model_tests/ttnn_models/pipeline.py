@@ -15,6 +15,7 @@ from .config import DECODE_BATCH
 from .decode_state import DecodeState
 from .kv_cache import KVCache
 from .model import CausalLM
+from .parallelism import Parallelism
 from .traced_step import TracedStep
 
 COMPUTE, TRANSFER = 0, 1
@@ -33,7 +34,7 @@ class GreedyPipeline:
     def __init__(self, model: CausalLM, state: DecodeState, kv_caches: Sequence[KVCache]) -> None:
         self.state = state
         # Before the capture, or its replays might overwrite them.
-        self._outboxes = [_Outbox(ttnn.clone(state.tokens)) for _ in range(2)]
+        self._outboxes = [_Outbox(ttnn.clone(state.tokens), model.parallelism, users_dim=0) for _ in range(2)]
         self._step = TracedStep.greedy(model, state, kv_caches)
 
     def tokens(self, steps: int) -> Iterator[list[int]]:
@@ -75,7 +76,7 @@ class ForcedPipeline:
         )
         # Before the capture, or its replays might overwrite them.
         self._inbox = ttnn.clone(state.tokens)
-        self._outboxes = [_Outbox(logits), _Outbox(ttnn.clone(logits))]
+        self._outboxes = [_Outbox(buffer, model.parallelism, users_dim=2) for buffer in (logits, ttnn.clone(logits))]
         self._step = TracedStep.forced(model, state, kv_caches)
 
     def logits(self, tokens: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
@@ -102,8 +103,10 @@ class ForcedPipeline:
 class _Outbox:
     """A buffer where queue 0 leaves what queue 1 reads, so that the next step may overwrite the source."""
 
-    def __init__(self, buffer: ttnn.Tensor) -> None:
+    def __init__(self, buffer: ttnn.Tensor, parallelism: Parallelism, *, users_dim: int) -> None:
         self._buffer = buffer
+        self._parallelism = parallelism
+        self._users_dim = users_dim
         self._read: ttnn.MeshEvent | None = None
         self._host: ttnn.Tensor | None = None
 
@@ -120,5 +123,4 @@ class _Outbox:
     def take(self) -> torch.Tensor:
         """What was sent, once it is here."""
         ttnn.event_synchronize(self._read)
-        values: torch.Tensor = ttnn.to_torch(ttnn.get_device_tensors(self._host)[0])
-        return values
+        return self._parallelism.join(self._host, data=self._users_dim)

@@ -121,7 +121,7 @@ class _Parser:
     def parse(self) -> ModelPrecision:
         top = dict(self.data)
         preset = top.pop("preset", "default")
-        if preset not in PRESETS:
+        if preset not in tuple(PRESETS):  # a tuple takes what TOML may hold in its place, a dictionary no list
             self._refuse(("preset",), preset, _choose("preset", str(preset), tuple(PRESETS)))
         layers = top.pop("layers", [])
         if not isinstance(layers, list) or not all(isinstance(it, dict) for it in layers):
@@ -169,7 +169,7 @@ class _Parser:
 
     def _attribute(self, value: Any, path: tuple[str | int, ...]) -> Any:
         if path[-1] == "fidelity":
-            if value not in FIDELITIES:
+            if value not in tuple(FIDELITIES):
                 self._refuse(path, value, _choose("math fidelity", str(value), tuple(FIDELITIES)))
             return FIDELITIES[value]
         if not isinstance(value, bool):

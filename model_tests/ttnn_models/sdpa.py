@@ -20,7 +20,8 @@ def sdpa_program_config(mesh_device: ttnn.MeshDevice, config: ModelConfig) -> tt
     that comes out even only if one divides the other.
     """
     two_fit = mesh_device.compute_with_storage_grid_size().y >= 2 * USER_ROWS
-    two_share = config.num_kv_heads == 1 or config.num_kv_heads % 2 == 0
+    kv_heads = config.head_split.slots
+    two_share = kv_heads == 1 or kv_heads % 2 == 0
     rows = 2 * USER_ROWS if two_fit and two_share else USER_ROWS
     return _program_config(ttnn.CoreCoord(USER_COLUMNS, rows), config.max_seq_len)
 

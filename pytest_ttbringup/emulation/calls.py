@@ -32,6 +32,17 @@ class Call(NamedTuple):
         return self.arguments[position] if position < len(self.arguments) else self.keywords.get(keyword)
 
 
+def updated_by(call: Call, updates: Iterable[tuple[int, str]]) -> list[Any]:
+    """The tensors that a call updates in place: the arguments of these positions and names that were given, lists of
+    them in turn.
+    """
+    found: list[Any] = []
+    for parameter in updates:
+        argument = call.argument(*parameter)
+        found += argument if isinstance(argument, (list, tuple)) else [argument]
+    return [tensor for tensor in found if tensor is not None]
+
+
 def device_tensors(*values: Any) -> list[ttnn.Tensor]:
     """Every device tensor in arguments or results: lists, tuples and dictionaries are looked into."""
     found: list[ttnn.Tensor] = []

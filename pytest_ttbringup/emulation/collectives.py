@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,10 +98,12 @@ def require_fabric(name: str, tensor: ttnn.Tensor) -> None:
         )
 
 
-def chip_groups(mesh_shape: tuple[int, ...], cluster_axis: int | None) -> list[list[Chip]]:
-    """The groups of a collective along a mesh axis; one group of all chips, row by row, when there is no axis."""
+def chip_groups(mesh_shape: tuple[int, ...], cluster_axis: int | Sequence[int] | None) -> list[list[Chip]]:
+    """The groups of a collective along a mesh axis; one group of all chips, row by row, when there is no axis, or
+    several.
+    """
     chips = list(itertools.product(*map(range, mesh_shape)))
-    if cluster_axis is None:
+    if not isinstance(cluster_axis, int):
         return [chips]
     axis = cluster_axis % len(mesh_shape)
     groups: dict[Chip, list[Chip]] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.bindings import bound
-from pytest_ttbringup.emulation.calls import Call, flat, substitute
+from pytest_ttbringup.emulation.calls import Call, flat, substitute, updated_by
 from pytest_ttbringup.emulation.collectives import run_collective
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.host import values_of
@@ -35,9 +35,9 @@ class Evaluator:
 
     def update(self, rule: Semantics, call: Call, outputs: list[ttnn.Tensor], values: dict[int, Shards]) -> None:
         """Let `rule` write into its arguments, and keep what it returns besides for `outputs`."""
-        updated = [call.argument(*parameter) for parameter in rule.updates]
+        updated = updated_by(call, rule.updates)
         groups: dict[tuple[int, ...], list[Chip]] = {}
-        for chip in _chosen(call, chips_of(updated[0])):
+        for chip in _chosen(call, chips_of((updated or outputs)[0])):
             groups.setdefault(tuple(id(parts.get(chip)) for parts in values.values()), []).append(chip)
         written = {id(tensor): self._writable(tensor, values) for tensor in updated}
         for shards in written.values():

@@ -76,19 +76,20 @@ def block_float(values: torch.Tensor, *, mantissa_bits: int) -> torch.Tensor:
     width = values.shape[-1]
     padded = torch.nn.functional.pad(values, (0, -width % _BLOCK)) if width % _BLOCK else values
     blocks = padded.reshape(*padded.shape[:-1], -1, _BLOCK)
-    exponent = (
-        blocks.abs().amax(dim=-1, keepdim=True).view(torch.int32) >> 23
-    )  # biased by 127; 0 for zeros and denormals
-    shift = exponent - 127 - (mantissa_bits - 1)  # the block's unit in the last place is 2 ** shift
+    magnitudes = blocks.abs()
+    peaks = magnitudes.amax(dim=-1, keepdim=True)
+    tops = (peaks.view(torch.int32) & _EXPONENT).view(torch.float32)  # 2 ** exponent; 0 for zeros and denormals
+    scales = tops.clamp(2.0**_LEAST, 2.0**_MOST)
     limit = float(2**mantissa_bits - 1)
-    if bool(((exponent == 0) | ((exponent >= _LEAST) & (exponent <= _MOST))).all()):
-        shift = shift.clamp_(min=_LEAST - 127 - mantissa_bits)  # zero blocks: any scale will do
-        mantissa = _nearest(blocks * _power_of_two(-shift)).clamp_(-limit, limit)
-        rounded = (mantissa * _power_of_two(shift)).reshape(padded.shape)
+    if bool(((tops == scales) | (tops == 0)).all()):
+        units = scales * 2.0 ** (1 - mantissa_bits)  # zero blocks: any will do
+        mantissas = _nearest(magnitudes.div_(units)).clamp_(max=limit)
+        rounded = mantissas.mul_(units).copysign_(blocks).reshape(padded.shape)
     else:
-        normal = torch.where(blocks.abs() < torch.finfo(torch.float32).tiny, 0.0, blocks)
-        mantissa = _nearest(torch.ldexp(normal, -shift)).clamp_(-limit, limit)
-        rounded = torch.ldexp(mantissa, shift).reshape(padded.shape)
+        shift = (peaks.view(torch.int32) >> 23) - 127 - (mantissa_bits - 1)  # the unit is 2 ** shift
+        normal = torch.where(magnitudes < torch.finfo(torch.float32).tiny, 0.0, magnitudes)
+        mantissas = _nearest(torch.ldexp(normal, -shift)).clamp_(max=limit)
+        rounded = torch.ldexp(mantissas, shift).copysign_(blocks).reshape(padded.shape)
     return rounded[..., :width] if width % _BLOCK else rounded
 
 
@@ -102,17 +103,16 @@ def significant_bits(values: torch.Tensor, bits: int) -> torch.Tensor:
     return ((values.contiguous().view(torch.int32) + (1 << (dropped - 1))) & -(1 << dropped)).view(torch.float32)
 
 
-_LEAST, _MOST = 16, 240
-"""Biased exponents between which `2 ** shift` and its inverse are both normal float32 numbers, so that one product
-scales exactly."""
+_EXPONENT = 0x7F800000
+"""The bits of a float32 number's exponent."""
+
+_LEAST, _MOST = -111, 113
+"""Exponents between which the unit and what it divides are normal float32 numbers, so that division scales exactly."""
+
+_HALF = 0.5 - 2.0**-25
+"""The greatest number below one half: added to just less than a half, one half itself would give 1."""
 
 
-def _nearest(values: torch.Tensor) -> torch.Tensor:
-    """To the nearest integer, ties away from zero; exact for magnitudes below 2 ** 22. Changes `values`."""
-    return values.add_(values.sign().mul_(0.5)).trunc_()
-
-
-def _power_of_two(exponent: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return ((exponent + 127) << 23).view(torch.float32)
+def _nearest(magnitudes: torch.Tensor) -> torch.Tensor:
+    """To the nearest integer, ties up; exact from 0 up to 2 ** 22. Changes `magnitudes`."""
+    return magnitudes.add_(_HALF).floor_()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.calls import Call, flat, substitute
+from pytest_ttbringup.emulation.calls import Call, flat
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.handles import on_host
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
@@ -96,7 +96,7 @@ def golden_values(operation: FastOperation, call: Call, *arguments: Any, **keywo
     arguments, keywords = _prepared(operation, call, arguments, keywords)
     keywords = under_golden_names(operation, len(arguments), keywords)
     keywords = {name: value for name, value in keywords.items() if not only_for_output(operation, name)}
-    if call.name.endswith(("_bw", "_backward")):
+    if backward := call.name.endswith(("_bw", "_backward")):
         # These differentiate with autograd, which marks its inputs and leaves their gradients behind.
         arguments, keywords = (_with_gradient(it) for it in (arguments, keywords))
     if (form := (call.name, len(arguments), frozenset(keywords))) not in _HARMLESS:
@@ -126,6 +126,8 @@ def golden_values(operation: FastOperation, call: Call, *arguments: Any, **keywo
             f'Give it semantics of its own with @semantics("{call.name}", updates=...).'
         )
     _HARMLESS.add(form)
+    if backward and any(tensor.is_complex() for tensor in inputs):
+        result = _unpacked(result)
     return _detached(result)
 
 
@@ -146,16 +148,24 @@ def _prepared(
         # It looks at shards or mesh and reads the values through the host.
         return preprocess(on_host(call.arguments), dict(on_host(call.keywords)))  # type: ignore[no-any-return]
     # TT-NN would read bfloat16 tensors as such here, and the golden function round after every step inside.
-    values = list(flat([arguments, keywords]))
-    stand_ins: list[_StandIn] = []
-
-    def stand_in(tensor: ttnn.Tensor) -> Any:
-        stand_ins.append(_StandIn(tensor, values[len(stand_ins)]))
-        return stand_ins[-1]
-
-    held = {name: it for name, it in call.keywords.items() if name in keywords}  # others, as outputs, have no values
-    prepared = preprocess(substitute(call.arguments, stand_in), call.keywords | substitute(held, stand_in))
+    stand_ins = _stand_ins(call.arguments, arguments), _stand_ins(call.keywords, keywords)
+    prepared = preprocess(stand_ins[0], call.keywords | stand_ins[1])
     return _values_again(prepared[0]), _values_again(prepared[1])
+
+
+def _stand_ins(given: Any, values: Any) -> Any:
+    """`values` with a stand-in for each torch tensor, which knows the tensor (or complex tensor) of TT-NN in its place
+    in `given`.
+    """
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        return _StandIn(given, values)
+    if isinstance(values, (list, tuple)):
+        return type(values)([_stand_ins(*pair) for pair in zip(given, values, strict=True)])
+    if isinstance(values, dict):  # outputs, which have no values, are not among them
+        return {key: _stand_ins(given[key], value) for key, value in values.items()}
+    return values
 
 
 class _StandIn:
@@ -190,6 +200,15 @@ def _with_gradient(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_gradient(item) for key, item in value.items()}
     return value
+
+
+def _unpacked(gradients: Any) -> Any:
+    """Complex gradients that a golden function gives as real and imaginary halves along the last dimension."""
+    import torch
+
+    if isinstance(gradients, torch.Tensor):
+        return gradients if gradients.is_complex() else torch.complex(*gradients.chunk(2, dim=-1))
+    return [_unpacked(it) for it in gradients] if isinstance(gradients, (list, tuple)) else gradients
 
 
 def _copied(value: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute
+from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute, updated_by
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.collectives import collective_function, require_fabric
 from pytest_ttbringup.emulation.commands import Commands
@@ -21,6 +21,7 @@ from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host import to_host
 from pytest_ttbringup.emulation.host_arguments import with_host_values
+from pytest_ttbringup.emulation.padding import READING_PADDING
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.sends import point_to_point
 from pytest_ttbringup.emulation.values import DeviceMemory, chips_of
@@ -94,7 +95,8 @@ class OperationWrapper:
                 return self._capture(capture, operation, arguments, keywords, inputs)
         arguments, keywords = with_host_values(name, arguments, keywords, self._read_first)
         self._check_outputs(keywords)
-        values = {id(tensor): self._memory.read(tensor) for tensor in inputs}
+        read = self._memory.read_padded if name in READING_PADDING else self._memory.read
+        values = {id(tensor): read(tensor) for tensor in inputs}
         _refuse_parts(name, inputs)
         output = self._run(operation, arguments, self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
@@ -103,7 +105,7 @@ class OperationWrapper:
         kept = [it for it in inputs if it.is_allocated() and it.buffer_unique_id() is not None]  # some are freed
         rule = self._semantics(operation)
         if rule.updates:
-            updated = [Call(name, arguments, keywords, output, ()).argument(*it) for it in rule.updates]
+            updated = updated_by(Call(name, arguments, keywords, output, ()), rule.updates)
             fresh = _fresh(outputs, updated)
             self._commands.command(name, keywords, reads=kept, writes=updated + fresh)
             self._evaluator.update(rule, Call(name, arguments, keywords, output, ()), fresh, values)
@@ -158,7 +160,7 @@ class OperationWrapper:
 
         held = substitute(arguments, lambda tensor: before.get(id(tensor), tensor))
         held_keywords = substitute(keywords, lambda tensor: before.get(id(tensor), tensor))
-        updated = [Call(name, held, held_keywords, None, ()).argument(*it) for it in rule.updates]
+        updated = updated_by(Call(name, held, held_keywords, None, ()), rule.updates)
         written = updated + [after[id(tensor)] for tensor in _fresh(outputs, updated)]
         capture.operations.append(
             Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
@@ -183,10 +185,12 @@ class OperationWrapper:
         """Compute one operation of a trace from what its inputs' buffers hold now."""
         name, rule, arguments, keywords, output, inputs, written = operation
         handles: list[Any] = list(inputs)
-        values = {id(handle): self._memory.read(handle) for handle in handles}
+        read = self._memory.read_padded if name in READING_PADDING else self._memory.read
+        values = {id(handle): read(handle) for handle in handles}
         if rule.updates:
-            fresh = list(written)[len(rule.updates) :]
-            self._evaluator.update(rule, Call(name, arguments, keywords, output, ()), fresh, values)
+            call = Call(name, arguments, keywords, output, ())
+            fresh = list(written)[len(updated_by(call, rule.updates)) :]
+            self._evaluator.update(rule, call, fresh, values)
         else:
             self._evaluator.store(rule, name, arguments, keywords, output, list(written), handles, values)
 

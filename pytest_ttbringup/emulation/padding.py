@@ -11,8 +11,12 @@ _VALUE = {
     "ttnn.tilize_with_val_padding": (2, "pad_value"),
     "ttnn.tilize_with_zero_padding": None,
     "ttnn.reshape": (9, "pad_value"),
+    "ttnn.to_layout": (5, "pad_value"),
 }
 """Operations that fill the padding, and the position and name of the parameter that says with what; None for zeros."""
+
+READING_PADDING = frozenset({"ttnn.untilize_with_unpadding"})
+"""Operations whose output may hold some of their input's padding."""
 
 
 def padding_left_by(call: Call) -> float:
@@ -21,4 +25,6 @@ def padding_left_by(call: Call) -> float:
         return math.nan
     parameter = _VALUE[call.name]
     value = 0.0 if parameter is None else call.argument(*parameter)
+    if call.name == "ttnn.to_layout" and value is None:
+        return 0.0  # it tilizes with zeros
     return math.nan if value is None else float(value)

@@ -104,6 +104,13 @@ class DeviceMemory:
             return shards
         return _each(shards, lambda values: _reform(values, contents.form, Form.of(tensor), contents.padding))
 
+    def read_padded(self, tensor: ttnn.Tensor) -> Shards:
+        """As `read`, of the padded shape; NaN (or zero, for integers) where nothing is known of the padding."""
+        form = Form.of(tensor)
+        whole = form._replace(shape=form.padded_shape)
+        padding = self._find(tensor).padding
+        return _each(self.read(tensor), lambda values: _reform(values, form, whole, padding))
+
     def write(self, tensor: ttnn.Tensor, shards: Shards, *, padding: float = math.nan) -> None:
         """Let the buffer of a device tensor hold `shards` from now on.
 

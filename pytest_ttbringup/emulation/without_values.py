@@ -44,6 +44,7 @@ _REASONS = (
     ("ttnn.experimental.*boltz", _only_kernels("Boltz-2")),
     ("ttnn.experimental.*msda*", _only_kernels("deformable attention")),
     ("ttnn.experimental.multi_scale_deformable_attn", _only_kernels("deformable attention")),
+    ("ttnn.experimental.*_segformer", "TT-NN's docstring and its test disagree about the shapes of its results"),
     ("ttnn.experimental.llama_*", _only_kernels("Llama 70B on a Galaxy")),
     ("ttnn.experimental.quasar.*", "for an architecture to come"),
     ("ttnn.experimental.*", "TT-NN gives it no golden function, and nobody has given it semantics here yet"),

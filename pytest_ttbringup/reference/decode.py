@@ -12,29 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.reference.capture import captured_outputs
+from pytest_ttbringup.reference.layer import LayerOutput, run_layer
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
-
-
-class LayerStep(NamedTuple):
-    """What attention or a layer gives at one step.
-
-    Attributes:
-        output: [B, D].
-        key: [B, K, h], rotated, as it goes into the cache.
-        value: [B, K, h], as it goes into the cache.
-    """
-
-    output: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,6 @@ def reference_rotary(
     return query[:, :, 0], key[:, :, 0]
 
 
-@torch.no_grad()
 def reference_decode_attention(
     reference: LlamaForCausalLM,
     layer: int,
@@ -91,7 +77,7 @@ def reference_decode_attention(
     past_key: torch.Tensor,
     past_value: torch.Tensor,
     positions: torch.Tensor,
-) -> LayerStep:
+) -> LayerOutput:
     """One decode step of the attention module of a layer.
 
     Args:
@@ -105,14 +91,9 @@ def reference_decode_attention(
     Raises:
         BringupError: the shapes do not fit, or a position is outside the history.
     """
-    step = _LayerInput(reference, layer, hidden, past_key, past_value, positions)
-    output, _ = reference.model.layers[layer].self_attn(
-        step.hidden, position_embeddings=step.cos_sin, attention_mask=step.mask, past_key_values=step.cache
-    )
-    return step.result(output)
+    return _run(reference, layer, hidden, (past_key, past_value), positions, attention_only=True)
 
 
-@torch.no_grad()
 def reference_decode_layer(
     reference: LlamaForCausalLM,
     layer: int,
@@ -120,16 +101,12 @@ def reference_decode_layer(
     past_key: torch.Tensor,
     past_value: torch.Tensor,
     positions: torch.Tensor,
-) -> LayerStep:
+) -> LayerOutput:
     """One decode step of a whole decoder layer.
 
     Arguments and errors are those of `reference_decode_attention`, but `hidden` is what enters the layer.
     """
-    step = _LayerInput(reference, layer, hidden, past_key, past_value, positions)
-    output = reference.model.layers[layer](
-        step.hidden, position_embeddings=step.cos_sin, attention_mask=step.mask, past_key_values=step.cache
-    )
-    return step.result(output)
+    return _run(reference, layer, hidden, (past_key, past_value), positions, attention_only=False)
 
 
 @torch.no_grad()
@@ -208,47 +185,34 @@ def _content(cache: DynamicCache) -> tuple[tuple[torch.Tensor, ...], tuple[torch
     return tuple(layer.keys for layer in layers), tuple(layer.values for layer in layers)
 
 
-class _LayerInput:
-    """What transformers wants for one layer's step: hidden states [B, 1, D], cache, mask, cosines and sines."""
-
-    def __init__(
-        self,
-        reference: LlamaForCausalLM,
-        layer: int,
-        hidden: torch.Tensor,
-        past_key: torch.Tensor,
-        past_value: torch.Tensor,
-        positions: torch.Tensor,
-    ) -> None:
-        from transformers import DynamicCache
-        from transformers.masking_utils import create_causal_mask
-
-        config = reference.config
-        slots = past_key.shape[2]
-        expected = (len(hidden), config.num_key_value_heads, slots, config.head_dim)
-        if past_key.shape != expected or past_value.shape != expected or hidden.shape[1:] != (config.hidden_size,):
-            raise BringupError(
-                f"A decode step needs hidden states [users, {config.hidden_size}] and past keys and values [users, "
-                f"{config.num_key_value_heads}, slots, {config.head_dim}]; got {list(hidden.shape)}, "
-                f"{list(past_key.shape)} and {list(past_value.shape)}."
-            )
-        self.layer = layer
-        self.hidden = hidden[:, None]
-        self.cache = DynamicCache(config=config)
-        self.cache.update(past_key, past_value, layer)
-        self.mask = create_causal_mask(
-            config=config,
-            inputs_embeds=self.hidden,
-            attention_mask=_visible(positions, len(hidden), slots),
-            past_key_values=self.cache,
-            position_ids=positions[:, None],
-            layer_idx=layer,
+def _run(
+    reference: LlamaForCausalLM,
+    layer: int,
+    hidden: torch.Tensor,
+    past: tuple[torch.Tensor, torch.Tensor],
+    positions: torch.Tensor,
+    *,
+    attention_only: bool,
+) -> LayerOutput:
+    config = reference.config
+    slots = past[0].shape[2]
+    expected = (len(hidden), config.num_key_value_heads, slots, config.head_dim)
+    if any(part.shape != expected for part in past) or hidden.shape[1:] != (config.hidden_size,):
+        raise BringupError(
+            f"A decode step needs hidden states [users, {config.hidden_size}] and past keys and values [users, "
+            f"{config.num_key_value_heads}, slots, {config.head_dim}]; got {list(hidden.shape)}, "
+            f"{list(past[0].shape)} and {list(past[1].shape)}."
         )
-        self.cos_sin = reference.model.rotary_emb(self.hidden, position_ids=positions[:, None])
-
-    def result(self, output: torch.Tensor) -> LayerStep:
-        cached: Any = self.cache.layers[self.layer]
-        return LayerStep(output[:, 0], cached.keys[:, :, -1], cached.values[:, :, -1])
+    ran = run_layer(
+        reference,
+        layer,
+        hidden[:, None],
+        positions[:, None],
+        attention_only=attention_only,
+        past=past,
+        visible=_visible(positions, len(hidden), slots),
+    )
+    return LayerOutput(ran.output[:, 0], ran.keys[:, :, -1], ran.values[:, :, -1])
 
 
 def _visible(positions: torch.Tensor, users: int, slots: int) -> torch.Tensor:

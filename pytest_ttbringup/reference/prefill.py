@@ -7,29 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.reference.capture import captured_outputs
+from pytest_ttbringup.reference.layer import LayerOutput, run_layer
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
-
-
-class LayerPrefill(NamedTuple):
-    """What attention or a layer gives.
-
-    Attributes:
-        output: [S, D].
-        keys: [K, S, h], rotated, as they go into the cache.
-        values: [K, S, h], as they go into the cache.
-    """
-
-    output: torch.Tensor
-    keys: torch.Tensor
-    values: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -50,22 +37,22 @@ class StackPrefill:
     values: tuple[torch.Tensor, ...]
 
 
-def reference_prefill_attention(reference: LlamaForCausalLM, layer: int, hidden: torch.Tensor) -> LayerPrefill:
+def reference_prefill_attention(reference: LlamaForCausalLM, layer: int, hidden: torch.Tensor) -> LayerOutput:
     """The attention module of a layer, for `hidden` [S, D] (behind the layer's norm) at positions 0 to S - 1.
 
     Raises:
         BringupError: `hidden` has another shape.
     """
-    return _run(reference, layer, hidden, reference.model.layers[layer].self_attn)
+    return _run(reference, layer, hidden, attention_only=True)
 
 
-def reference_prefill_layer(reference: LlamaForCausalLM, layer: int, hidden: torch.Tensor) -> LayerPrefill:
+def reference_prefill_layer(reference: LlamaForCausalLM, layer: int, hidden: torch.Tensor) -> LayerOutput:
     """A whole decoder layer, for `hidden` [S, D] (what enters it) at positions 0 to S - 1.
 
     Raises:
         BringupError: `hidden` has another shape.
     """
-    return _run(reference, layer, hidden, reference.model.layers[layer])
+    return _run(reference, layer, hidden, attention_only=False)
 
 
 @torch.no_grad()
@@ -94,31 +81,10 @@ def reference_prefill_stack(reference: LlamaForCausalLM, tokens: Sequence[int]) 
     )
 
 
-@torch.no_grad()
-def _run(reference: LlamaForCausalLM, layer: int, hidden: torch.Tensor, module: torch.nn.Module) -> LayerPrefill:
-    from transformers import DynamicCache
-    from transformers.masking_utils import create_causal_mask
-
-    config = reference.config
-    if hidden.dim() != 2 or hidden.shape[1] != config.hidden_size:
-        raise BringupError(f"A prefill needs hidden states [tokens, {config.hidden_size}]; got {list(hidden.shape)}.")
-    x = hidden[None]
+def _run(reference: LlamaForCausalLM, layer: int, hidden: torch.Tensor, *, attention_only: bool) -> LayerOutput:
+    size = reference.config.hidden_size
+    if hidden.dim() != 2 or hidden.shape[1] != size:
+        raise BringupError(f"A prefill needs hidden states [tokens, {size}]; got {list(hidden.shape)}.")
     positions = torch.arange(len(hidden))[None]
-    cache = DynamicCache(config=config)
-    mask = create_causal_mask(
-        config=config,
-        inputs_embeds=x,
-        attention_mask=None,
-        past_key_values=cache,
-        position_ids=positions,
-        layer_idx=layer,
-    )
-    output = module(
-        x,
-        position_embeddings=reference.model.rotary_emb(x, position_ids=positions),
-        attention_mask=mask,
-        past_key_values=cache,
-    )
-    output = output[0] if isinstance(output, tuple) else output
-    cached: Any = cache.layers[layer]
-    return LayerPrefill(output[0], cached.keys[0], cached.values[0])
+    ran = run_layer(reference, layer, hidden[None], positions, attention_only=attention_only)
+    return LayerOutput(*(batch[0] for batch in ran))

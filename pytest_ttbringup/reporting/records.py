@@ -3,8 +3,8 @@
 A record is a dictionary of plain types, written as JSON under the property name `ttbringup`, so that it survives
 pytest-xdist and can be read from JUnit XML:
 
-- `{"kind": "stage", "stage": 2, "model": "tiny-llama", "target": "emulated", "numerics": "exact", "test": "decode_mlp",
-  "case": "first"}`, one per stage test;
+- `{"kind": "stage", "stage": 2, "model": "tiny-llama", "target": "emulated", "numerics": "exact",
+  "precision": "default", "test": "decode_mlp", "case": "first"}`, one per stage test;
 - `{"kind": "comparison", "name": …, "pcc": …, "threshold": …, "passed": …, "where": …, …}` from `Comparison.record`;
 - `{"kind": "tokens", "top1": …, "top5": …, "kl": …, "passed": …, …}` from `TokenAccuracy.record`;
 - `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`;
@@ -37,11 +37,13 @@ def text_record(prompt: str, text: str, reference: str) -> dict[str, Any]:
     return {"kind": "text", "prompt": prompt, "text": text, "reference": reference}
 
 
-def stage_record(stage: int, *, model: str, target: str, test: str, case: str, numerics: str = "") -> dict[str, Any]:
+def stage_record(
+    stage: int, *, model: str, target: str, test: str, case: str, numerics: str = "", precision: str = ""
+) -> dict[str, Any]:
     """The record that a test belongs to a stage. `model` and `case` are empty when the test has none, `numerics` on
-    targets that compute as they are built.
+    targets that compute as they are built, `precision` for a test without a model.
     """
-    where = {"target": target, "numerics": numerics}
+    where = {"target": target, "numerics": numerics, "precision": precision}
     return {"kind": "stage", "stage": stage, "model": model, **where, "test": test, "case": case}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ttbringup.option_table import DEFAULT_MODEL, MODEL, OPTIONS
+from pytest_ttbringup.option_table import DEFAULT_MODEL, DEFAULT_PRECISION, MODEL, OPTIONS
 from pytest_ttbringup.options import settings_of
 from pytest_ttbringup.reporting.board import board_lines, next_line
 from pytest_ttbringup.reporting.memory import memory_lines
@@ -46,7 +46,9 @@ def write_board(terminalreporter: pytest.TerminalReporter) -> None:
     rows = standing(reports, config.stash.get(_PLANNED, Counter()))
     if not rows:
         return
-    terminalreporter.write_sep("-", "bring-up board")
+    settings = settings_of(config)
+    precision = "" if settings.precision == DEFAULT_PRECISION else f", precision {settings.precision_name}"
+    terminalreporter.write_sep("-", f"bring-up board{precision}")
     for line in board_lines(rows, terminalreporter._tw.fullwidth):
         terminalreporter.write_line(line, red="FAIL " in line)
     for line in memory_lines(reports):

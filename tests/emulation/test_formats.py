@@ -47,6 +47,14 @@ def test_block_float_is_idempotent_and_odd(block: list[float], bits: int) -> Non
     assert torch.equal(block_float(-values, mantissa_bits=bits), -once)
 
 
+@pytest.mark.parametrize("bits", [3, 7])
+@pytest.mark.parametrize("scale", [1.0, 2.0**-120])  # the second beyond what one division scales exactly
+def test_only_half_a_unit_rounds_up(bits: int, scale: float) -> None:
+    """The number just below it, to which adding one half gives 1, does not."""
+    least = torch.tensor([2.0 ** (bits - 1), 0.5, 0.5 - 2.0**-25, -0.5, 2.0**-25 - 0.5, 1.5, 1.5 - 2.0**-23]) * scale
+    assert (block_float(least, mantissa_bits=bits) / scale).tolist() == [2.0 ** (bits - 1), 1, 0, -1, 0, 2, 1]
+
+
 @given(block=blocks)
 def test_bfloat8_b_is_within_half_a_unit_of_the_block(block: list[float]) -> None:
     values = torch.tensor([block], dtype=torch.float64)

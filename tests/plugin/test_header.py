@@ -27,6 +27,7 @@ def test_the_header_says_which_target_and_why(run: Run, pytester: pytest.Pyteste
     [
         (["--tt-target=emulated"], "target emulated (wormhole_b0, n150, mesh 1x1), *; chosen by --tt-target"),
         (["--tt-numerics=bitexact"], "target emulated (*), ttnn *, numerics bitexact; *"),
+        (["--tt-precision=accuracy"], "target emulated (*), ttnn *, numerics *, precision accuracy; *"),
         (["--tt-system=p150"], "target emulated (blackhole, p150, mesh 1x1), *; chosen by TTBRINGUP_TARGET"),
     ],
 )

@@ -35,6 +35,7 @@ def test_defaults(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         system="n150",
         mesh=(1, 1),
         numerics=DEFAULT_NUMERICS,
+        precision="default",
         pcc_threshold=None,
         models=("tiny-llama",),
         layers="edges",
@@ -90,6 +91,7 @@ def test_two_models_of_one_name_are_refused(settings, tmp_path: Path) -> None:
         ("--tt-system", "TTBRINGUP_SYSTEM", "tt_system", "system", ("p150", "N150", "p100")),
         ("--tt-mesh", "TTBRINGUP_MESH", "tt_mesh", "mesh", ("1x1", "1X1", "1x1")),
         ("--tt-numerics", "TTBRINGUP_NUMERICS", "tt_numerics", "numerics", ("device", "exact", "bitexact")),
+        ("--tt-precision", "TTBRINGUP_PRECISION", "tt_precision", "precision", ("accuracy", "performance", "default")),
         ("--pcc-threshold", "TTBRINGUP_PCC_THRESHOLD", "tt_pcc_threshold", "pcc_threshold", ("0.5", "1", "1e-3")),
         ("--tt-layers", "TTBRINGUP_LAYERS", "tt_layers", "layers", ("0,3", "all", "edges")),
         ("--tt-seed", "TTBRINGUP_SEED", "tt_seed", "seed", ("1", "2", "3")),
@@ -131,6 +133,14 @@ def test_cache_of_the_command_line_and_of_the_ini_file(settings, pytester: pytes
     assert settings("--tt-cache=other").cache_dir == pytester.path / "other"
 
 
+def test_a_precision_file_of_the_command_line_and_of_the_ini_file(settings, pytester: pytest.Pytester) -> None:
+    (pytester.path / "mine.toml").touch()
+    pytester.makeini("[pytest]\ntt_precision = mine.toml")
+    found = settings()
+    assert (found.precision, found.precision_name) == (str(pytester.path / "mine.toml"), "mine")
+    assert settings("--tt-precision=mine.toml").precision == str(pytester.path / "mine.toml")
+
+
 def test_settings_are_resolved_once(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = pytester.parseconfig(*LOADING)
@@ -149,6 +159,9 @@ REFUSED = {
     "--tt-mesh=99x99": ("9801 chips", "n150 has 1 chip", "No system holds it", "galaxy"),
     "--tt-mesh=2x4": ("8 chips", "--tt-system=t3000"),
     "--tt-numerics=exakt": ("no such arithmetic", "Did you mean 'exact'", "device, exact, bitexact"),
+    "--tt-precision=perf": ("no such precision", "Did you mean 'performance'", "accuracy, default", "NAME.toml"),
+    "--tt-precision=none.toml": ("can't read this file: No such file", "docs/precision.md"),
+    "--tt-precision=.toml": ("can't read this file",),
     "--pcc-threshold=2": ("above 0 and at most 1",),
     "--pcc-threshold=0": ("above 0 and at most 1",),
     "--pcc-threshold=abc": ("above 0 and at most 1",),

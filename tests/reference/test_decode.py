@@ -12,18 +12,18 @@ from transformers import DynamicCache
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.reference.decode import (
     History,
-    LayerStep,
     prefill_history,
     reference_decode_attention,
     reference_decode_layer,
     reference_decode_stack,
     reference_rotary,
 )
+from pytest_ttbringup.reference.layer import LayerOutput
 from pytest_ttbringup.reference.model import BringupModel
 
 # fp32, summed in another order.
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
-Step = Callable[..., LayerStep]
+Step = Callable[..., LayerOutput]
 SLOTS = 24
 
 
@@ -68,8 +68,8 @@ def test_attention_is_that_of_a_generation_step(tiny_model: BringupModel, record
             tiny_model.reference, index, hidden[:, 0], *recorded.past[index], recorded.positions
         )
         close(step.output, expected[:, 0])
-        close(step.key, recorded.new[index][0])
-        close(step.value, recorded.new[index][1])
+        close(step.keys, recorded.new[index][0])
+        close(step.values, recorded.new[index][1])
 
 
 def test_a_layer_is_that_of_a_generation_step(tiny_model: BringupModel, recorded: Recorded) -> None:
@@ -79,7 +79,7 @@ def test_a_layer_is_that_of_a_generation_step(tiny_model: BringupModel, recorded
             tiny_model.reference, index, hidden[:, 0], *recorded.past[index], recorded.positions
         )
         close(step.output, expected[:, 0])
-        close(step.key, recorded.new[index][0])
+        close(step.keys, recorded.new[index][0])
 
 
 def test_the_stack_is_that_of_a_generation_step(tiny_model: BringupModel, recorded: Recorded) -> None:
@@ -155,7 +155,7 @@ class Inputs:
 )
 @pytest.mark.parametrize("step", [reference_decode_attention, reference_decode_layer], ids=["attention", "layer"])
 def test_wrong_inputs_give_another_output(tiny: BringupModel, step: Step, control: str) -> None:
-    def run(inputs: Inputs) -> LayerStep:
+    def run(inputs: Inputs) -> LayerOutput:
         return step(tiny.reference, 0, inputs.hidden, inputs.key, inputs.value, inputs.positions)
 
     right, inputs = run(Inputs(tiny)), Inputs(tiny)
@@ -163,8 +163,8 @@ def test_wrong_inputs_give_another_output(tiny: BringupModel, step: Step, contro
     wrong = run(inputs)
     assert (right.output - wrong.output).abs().max() > 0.05 * right.output.std()
     if control == "position_off_by_one":
-        assert (right.key - wrong.key).abs().max() > 0.1 * right.key.std(), "the new key is not rotated to its position"
-        assert torch.equal(right.value, wrong.value), "values are not rotated"
+        assert (right.keys - wrong.keys).abs().max() > 0.1 * right.keys.std(), "keys are rotated to their position"
+        assert torch.equal(right.values, wrong.values), "values are not rotated"
 
 
 def test_rotary_is_that_of_the_model(tiny_model: BringupModel) -> None:

@@ -10,6 +10,7 @@ import torch
 import ttnn
 from ttnn_models.decode_state import INACTIVE, DecodeState
 from ttnn_models.generator import Generation, Generator
+from ttnn_models.parallelism import SINGLE
 
 from pytest_ttbringup.errors import BringupError
 
@@ -22,6 +23,7 @@ class CountingModel:
     def __init__(self, mesh_device: Any) -> None:
         self.mesh_device = mesh_device
         self.config = SimpleNamespace(max_seq_len=32)
+        self.parallelism = SINGLE
         self.seen: list[list[tuple[int, int]]] = []
 
     def new_kv_caches(self) -> list[Any]:

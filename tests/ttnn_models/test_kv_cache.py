@@ -9,9 +9,11 @@ import pytest
 import torch
 import ttnn
 from ttnn_models.config import DECODE_BATCH, ModelConfig, RopeParameters
-from ttnn_models.kv_cache import ContiguousKVCache, KVCache, PagedKVCache
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
+from ttnn_models.kv_cache import KVCache
 from ttnn_models.layouts import user_sharded
 from ttnn_models.page_table import PageTable
+from ttnn_models.paged_kv_cache import PagedKVCache
 from ttnn_models.sdpa import sdpa_program_config
 
 from pytest_ttbringup.errors import BringupError
@@ -109,8 +111,8 @@ def test_update_writes_one_position_of_each_user(cache: KVCache, mesh_device: An
     ("rows", "block_size", "message"),
     [
         (shuffled()[:31], 32, r"shape \[31, 4\]; these sizes need \[32, 4\]"),
-        (shuffled().clamp(min=1), 32, r"each of the blocks 0 to 127 once"),
-        (shuffled() + 1, 32, r"each of the blocks 0 to 127 once"),
+        (shuffled().clamp(min=1), 32, r"each of the blocks 0 to 127 of a chip once"),
+        (shuffled() + 1, 32, r"each of the blocks 0 to 127 of a chip once"),
         (shuffled(), 48, r"block size 48 must be a multiple of 32 that divides max_seq_len = 128"),
         (shuffled(), 256, r"block size 256 must be"),
     ],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     import ttnn
 
-    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask, AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 Activation = Callable[["torch.Tensor", bool], "torch.Tensor"]
@@ -59,12 +59,12 @@ class Arithmetic(Protocol):
         """RMS norm over the last dimension of [..., D], or layer norm (`centered`); weight and bias [D]."""
 
     def softmax(
-        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.Tensor, compute_kernel_config: Any = None
     ) -> torch.Tensor | None:
         """Over the last dimension; `fp32` if the operation computes in FP32 by itself."""
 
     def total(
-        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.Tensor, compute_kernel_config: Any = None
     ) -> torch.Tensor | None:
         """The sum or mean along one of the last two dimensions, which stays with size 1."""
 
@@ -93,10 +93,10 @@ class Arithmetic(Protocol):
         """X * cos + rotated * sin, where `rotated` holds values of x, some with the other sign."""
 
     def attention(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, setting: AttentionSetting
-    ) -> torch.Tensor | None:
-        """softmax(q k^T * scale) v of q [G, M, h], k and v [G, S, h] -> [G, M, h]; queries do not look where `hidden`
-        [G or 1, M, S] is true.
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: AttentionMask, setting: AttentionSetting
+    ) -> torch.Tensor:
+        """softmax(q k^T * scale) v of q [B, H, M, h], k and v [B, K, S, h] -> [B, H, M, h]; in decode M is 1. A query
+        that looks nowhere gets NaN.
         """
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:

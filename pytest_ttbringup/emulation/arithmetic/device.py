@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import defaults
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.numerics import norms, vector_unit
 from pytest_ttbringup.emulation.numerics.adding import add
 from pytest_ttbringup.emulation.numerics.attention import attend
-from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or
+from pytest_ttbringup.emulation.numerics.kernel_config import given_or, on_wormhole
 from pytest_ttbringup.emulation.numerics.mantissas import to_tf32
 from pytest_ttbringup.emulation.numerics.matmul import SMALL, matmul
 from pytest_ttbringup.emulation.numerics.multiplying import multiply
@@ -21,17 +22,8 @@ if TYPE_CHECKING:
     import ttnn
 
     from pytest_ttbringup.emulation.arithmetic import Activation
-    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask, AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
-
-NORM = KernelConfig(phases=4, fp32=True)
-"""`ttnn.layernorm_default_compute_config` and `ttnn.rmsnorm_default_compute_config`."""
-
-ROTARY = KernelConfig(phases=4, fp32=True)
-"""`rotary_embedding_llama` and its like without a compute kernel config; assumed, neither read nor compared."""
-
-REDUCTION = KernelConfig(phases=3, fp32=True)
-"""Sums and means; found by comparing bits on Wormhole, whose HiFi4 is not to be used with FP32 destinations."""
 
 
 class Device:
@@ -80,23 +72,23 @@ class Device:
         output: ttnn.DataType,
         compute_kernel_config: Any = None,
     ) -> torch.Tensor:
-        config = given_or(compute_kernel_config, NORM)
+        config = given_or(compute_kernel_config, defaults.LAYER_NORM if centered else defaults.RMS_NORM)
         x = x if residual is None else add(x, residual, fp32=config.fp32)
         function = norms.layer_norm if centered else norms.rms_norm
         return pack(function(x, config, epsilon=epsilon, weight=weight, bias=bias), output)
 
     def softmax(
-        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+        self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.Tensor, compute_kernel_config: Any = None
     ) -> torch.Tensor:
-        config = given_or(compute_kernel_config, KernelConfig(phases=4, fp32=fp32))
-        return pack(norms.softmax(x, config, stable=stable), output)
+        default = defaults.softmax(fp32=fp32, wormhole=on_wormhole(output))
+        return pack(norms.softmax(x, given_or(compute_kernel_config, default), stable=stable), output.dtype)
 
     def total(
-        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.DataType, compute_kernel_config: Any = None
+        self, x: torch.Tensor, dim: int, *, mean: bool, output: ttnn.Tensor, compute_kernel_config: Any = None
     ) -> torch.Tensor:
-        config = given_or(compute_kernel_config, REDUCTION)
+        config = given_or(compute_kernel_config, defaults.reduction(wormhole=on_wormhole(output)))
         sums = row_sums if dim % x.dim() == x.dim() - 1 else column_sums
-        return pack(sums(x, config, scaler=1 / x.shape[dim] if mean else 1.0), output)
+        return pack(sums(x, config, scaler=1 / x.shape[dim] if mean else 1.0), output.dtype)
 
     def binary(
         self,
@@ -132,22 +124,28 @@ class Device:
         *,
         compute_kernel_config: Any = None,
     ) -> torch.Tensor:
-        return rotate(x, rotated, cos, sin, given_or(compute_kernel_config, ROTARY))
+        return rotate(x, rotated, cos, sin, given_or(compute_kernel_config, defaults.ROTARY))
 
     def attention(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor, setting: AttentionSetting
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: AttentionMask, setting: AttentionSetting
     ) -> torch.Tensor:
-        small = q.numel() * min(k.shape[1], setting.chunk) <= SMALL
+        group, hidden = q.shape[1] // k.shape[1], mask.hidden(q.shape[2], k.shape[2])
+        if setting.decode:  # the queries of a group are rows of one product
+            queries, keys, values = q.unflatten(1, (-1, group)).flatten(2, 3).flatten(0, 1), k, v
+            hidden = hidden.repeat_interleave(k.shape[1], dim=0)
+        else:
+            queries, (keys, values) = q.flatten(0, 1), (it.repeat_interleave(group, dim=1) for it in (k, v))
+            hidden = hidden.repeat_interleave(q.shape[1], dim=0) if len(hidden) > 1 else hidden
+        keys, values = keys.flatten(0, 1), values.flatten(0, 1)
+        small = queries.numel() * min(k.shape[2], setting.chunk) <= SMALL
         # with FP32 destinations the difference drowns in what lies in BF16 between steps, and decode has to be quick
         exact = self._bit_by_bit or (small and not (setting.decode and setting.config.fp32))
-        return attend(q, k, v, hidden, setting.flash(exact=exact))
+        return attend(queries, keys, values, hidden, setting.flash(exact=exact)).view(*q.shape[:3], -1)
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
         """Blocks as the packer makes them; but a typecast to bfp8_b rounds once, as the simulator's bits have it."""
         import ttnn
 
-        if getattr(values, "packed_as", None) == dtype:
-            return values
         if dtype == ttnn.bfloat8_b and "typecast" in name:
             return round_to(values, dtype)
         if dtype in (ttnn.bfloat8_b, ttnn.bfloat4_b):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import ttnn
 
     from pytest_ttbringup.emulation.arithmetic import Activation
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask, AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 
@@ -70,8 +71,33 @@ class Exact:
     ) -> torch.Tensor:
         return x * cos + rotated * sin
 
-    def attention(self, *_: Any) -> None:
-        return None
+    def attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: AttentionMask, setting: AttentionSetting
+    ) -> torch.Tensor:
+        if setting.decode:
+            return _decode_attention(q, k, v, mask, setting.scale)
+        import torch
+
+        seen = None if mask.triangle or mask.last is None else ~mask.hidden(q.shape[2], k.shape[2])[:, None]
+        attended = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, is_causal=mask.triangle, scale=setting.scale, enable_gqa=q.shape[1] != k.shape[1]
+        )
+        return attended if seen is None else attended.masked_fill_(~seen.any(dim=-1, keepdim=True), torch.nan)
 
     def stored(self, values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:  # noqa: ARG002
         return round_to(values, dtype)
+
+
+def _decode_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: AttentionMask, scale: float
+) -> torch.Tensor:
+    """Two batched products take less than PyTorch's own attention, whose blocks a single query does not fill."""
+    users, heads, _, size = q.shape
+    keys = k.shape[2]
+    groups = (q * scale).reshape(users * k.shape[1], -1, size)  # [B K, H/K, h]
+    scores = groups.bmm(k.flatten(0, 1).transpose(1, 2)).view(users, heads, keys)
+    hidden = mask.hidden(1, keys)  # [B or 1, 1, S]
+    if bool(hidden.any()):
+        scores.masked_fill_(hidden, float("-inf"))
+    weights = scores.softmax(dim=-1).view(len(groups), -1, keys)  # over nothing, for a negative position, it is NaN
+    return weights.bmm(v.flatten(0, 1)).view(users, heads, 1, -1)

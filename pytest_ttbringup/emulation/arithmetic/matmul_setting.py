@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.numerics.blocks import inner_block
-from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or, matmul_default
+from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or, matmul_default, on_wormhole
 
 if TYPE_CHECKING:
     import ttnn
@@ -38,15 +38,13 @@ class MatmulSetting:
 
     def kernel_config(self) -> KernelConfig:
         """How the compute kernel is configured."""
-        import ttnn
-
         if self.default is not None:
             return given_or(self.compute_kernel_config, self.default)
         default = matmul_default(
             self.a.dtype,
             self.b.dtype,
             self.output.dtype,
-            wormhole=self.a.device().arch() == ttnn.Arch.WORMHOLE_B0,
+            wormhole=on_wormhole(self.a),
             chosen_by_caller=self.program_config is not None or self.core_grid is not None,
         )
         return given_or(self.compute_kernel_config, default)

@@ -35,6 +35,13 @@ def phases_of(fidelity: ttnn.MathFidelity) -> int:
     return {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}.get(fidelity.name, 1)
 
 
+def on_wormhole(tensor: ttnn.Tensor) -> bool:
+    """Whether a device tensor, or a trace's handle of one, lies on a Wormhole chip."""
+    import ttnn
+
+    return bool(tensor.device().arch() == ttnn.Arch.WORMHOLE_B0)
+
+
 def matmul_default(
     a: ttnn.DataType, b: ttnn.DataType, output: ttnn.DataType, *, wormhole: bool, chosen_by_caller: bool
 ) -> KernelConfig:

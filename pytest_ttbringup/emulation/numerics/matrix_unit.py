@@ -68,8 +68,7 @@ def accumulate(
     if tame(activations) and tame(weights):
         return _accumulated(activations, weights, destination, phases, fp32, exact, block, meeting)
     plain = destination + activations @ weights
-    rows = activations.abs().amax(dim=1, keepdim=True) < LARGEST  # not so for NaN
-    columns = weights.abs().amax(dim=0, keepdim=True) < LARGEST
+    rows, columns = _finite(activations, dim=-1), _finite(weights, dim=-2)
     rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
     result = _accumulated(*rest, destination, phases, fp32, exact, block, meeting)
     return torch.where(rows & columns, result, plain)
@@ -81,6 +80,11 @@ def tame(values: torch.Tensor) -> bool:
 
     least, most = torch.aminmax(values)  # NaN if there is one
     return bool(-least < LARGEST) and bool(most < LARGEST)
+
+
+def _finite(values: torch.Tensor, *, dim: int) -> torch.Tensor:
+    """Which rows or columns are tame."""
+    return values.abs().amax(dim=dim, keepdim=True) < LARGEST  # not so for NaN
 
 
 def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool, exact: bool) -> torch.Tensor:
@@ -112,15 +116,24 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     """Activations [..., M, K] times weights [..., K, N] of so many phases with FP32 destinations, as ordinary products.
 
     A destination of 24 bits keeps what the phases add, so their sum is the product of what they multiply. The alignment
-    of each product to its group (see `compiled.steps.exact`) is left out: it is noise below BF16's last bit.
+    of each product to its group (see `compiled.steps.exact`) is left out: it is noise below BF16's last bit. Where an
+    operand is not finite, or above 2 ** 50, the plain product.
     """
+    import torch
+
     if phases == 4:
         return activations @ weights
     high = leading_bits(activations, ACTIVATION_BITS)
     if phases == 1:
         return high @ leading_bits(weights, WEIGHT_BITS)
     product = high @ weights
-    return product if phases == 2 else product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
+    if phases == 2:
+        return product
+    product = product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
+    if tame(activations) and tame(weights):
+        return product
+    finite = _finite(activations, dim=-1) & _finite(weights, dim=-2)
+    return torch.where(finite, product, activations @ weights)  # the two products of an infinity cancel out to NaN
 
 
 def _accumulated(

@@ -52,15 +52,11 @@ def cut_to_bfloat4_b(values: torch.Tensor) -> torch.Tensor:
 def pack(values: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
     """What a matmul or FPU kernel writes of an FP32 or BF16 destination into a tensor of `dtype`.
 
-    Exact for a BF16 destination, too, whose values every rule here takes as they are. Integers are left alone. The
-    result says in `packed_as` that it is of `dtype` already.
+    Exact for a BF16 destination, too, whose values every rule here takes as they are, and for what is packed already.
+    Integers are left alone.
     """
     import ttnn
 
     rules = {ttnn.bfloat16: to_bfloat16, ttnn.bfloat8_b: to_bfloat8_b, ttnn.bfloat4_b: to_bfloat4_b}
     rule = rules.get(dtype)
-    if rule is None:
-        return values
-    packed = rule(values)
-    packed.packed_as = dtype  # type: ignore[attr-defined]
-    return packed
+    return values if rule is None else rule(values)

@@ -114,6 +114,9 @@ FUNCTIONS = {
 }
 """By the names of TT-NN's operations; the vector unit's other functions are right to BF16's last bit."""
 
+PARAMETERS = {"softplus": ("beta", "threshold")}
+"""What these functions take besides x, in the order in which TT-NN fuses them."""
+
 
 def _exp_21f(x: torch.Tensor, last: float = 1.0017248) -> torch.Tensor:
     """2 ** t by writing t * 2 ** 23 as bits: its integer part becomes the exponent, and a quadratic in its fraction

@@ -54,8 +54,8 @@ def semantics(
     Args:
         names: such as `ttnn.experimental.rotary_embedding_llama`.
         updates: for an operation that writes part of an existing buffer (a KV cache): the name of that parameter, or
-            the names of several. The function changes their values in place, and returns None unless TT-NN returns
-            other tensors, too.
+            the names of several, which may be lists of tensors, or left out by the caller. The function changes their
+            values in place, and returns None unless TT-NN returns other tensors, too.
         refuses: parameters that the function leaves out though they would change the values: using one is an error.
     """
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.activations import is_coarse
 from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.golden import golden_values
+from pytest_ttbringup.emulation.numerics.vector_unit import PARAMETERS
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
     import torch
+
+
+_ELSEWHERE = {"memory_config", "output_tensor", "queue_id", "sub_core_grids"}
+"""Keywords that say where, and not what; those that say False ask for no approximation."""
 
 
 def _register(name: str) -> None:
@@ -19,8 +25,11 @@ def _register(name: str) -> None:
         """TT-NN's golden function, unless the arithmetic has a rule of its own for BF16 destinations."""
         import ttnn
 
-        if not arguments and not keywords.keys() & {"beta", "threshold", "vector_mode", "mode"} and _is_coarse(call):
-            own = arithmetic().unary(name, input_tensor)
+        parameters = {key: value for key, value in keywords.items() if key not in _ELSEWHERE and value is not False}
+        if parameters.get("mode") == ttnn.SigmoidMode.Accurate:
+            del parameters["mode"]
+        if not arguments and parameters.keys() <= set(PARAMETERS.get(name, ())) and _for_bf16(call):
+            own = arithmetic().unary(name, input_tensor, **parameters)
             if own is not None:
                 return own
         return golden_values(getattr(ttnn, name), call, input_tensor, *arguments, **keywords)
@@ -30,13 +39,8 @@ for _name in ("exp", "log", "sigmoid", "silu", "softplus", "tanh"):
     _register(_name)
 
 
-def _is_coarse(call: Call) -> bool:
-    """Whether the kernel has BF16 destinations: where no FP32 is involved."""
-    import ttnn
-
-    given = call.argument(0, "input_tensor")
-    formats = (ttnn.bfloat16, ttnn.bfloat8_b, ttnn.bfloat4_b)
-    return given.dtype in formats and call.output.dtype in formats
+def _for_bf16(call: Call) -> bool:
+    return is_coarse(call.argument(0, "input_tensor").dtype, call.output.dtype)
 
 
 @semantics("ttnn.gelu")
@@ -45,10 +49,10 @@ def gelu(call: Call, input_tensor: torch.Tensor, *, variant: Any = None, **_: An
     import torch
     import ttnn
 
-    own = arithmetic().unary("gelu", input_tensor) if variant is None and _is_coarse(call) else None
-    if own is not None:
-        return own
-
+    if variant in (None, ttnn.GeluVariant.Accurate) and _for_bf16(call):
+        own = arithmetic().unary("gelu", input_tensor)
+        if own is not None:
+            return own
     approximate = "tanh" if variant == ttnn.GeluVariant.Tanh else "none"
     return torch.nn.functional.gelu(input_tensor, approximate=approximate)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.arithmetic import arithmetic
-from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
+from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask, AttentionSetting
 from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 from pytest_ttbringup.emulation.semantics.indices import require_within
@@ -63,29 +63,23 @@ def scaled_dot_product_attention_decode(
         )
     length = max(1, int(positions.max()) + 1)  # nobody looks further
     require_within(call.name, "a user's position", positions.clamp(min=0), input_tensor_k.shape[2])
-    k, v = input_tensor_k[:, :, :length], input_tensor_v[:, :, :length]
     users, heads, size = input_tensor_q.shape[1:]
-    grouped = input_tensor_q[0].reshape(users, k.shape[1], -1, size)
-    scale = size**-0.5 if scale is None else scale
-    index = torch.arange(length)
-    hidden = index > positions[:, None]
-    if sliding_window_size is not None:
-        hidden |= index <= positions[:, None] - sliding_window_size
     setting = AttentionSetting.for_decode(
-        scale,
+        size**-0.5 if scale is None else scale,
         length,
         program_config,
         compute_kernel_config,
         half_tiles=heads <= 16 and call.argument(0, "input_tensor_q").dtype == ttnn.bfloat16,
+        cache=None if "paged" in call.name else input_tensor_k.shape[2],
     )
-    queries, keys, values = (it.flatten(0, 1) for it in (grouped, k, v))
-    unseen = hidden.repeat_interleave(k.shape[1], dim=0)[:, None]
-    own = arithmetic().attention(queries, keys, values, unseen, setting)
-    if own is not None:
-        return own.reshape(1, users, heads, -1)
-    scores = grouped @ k.transpose(-1, -2) * scale  # [B, K, H/K, S]
-    weights = torch.softmax(scores.masked_fill_(hidden[:, None, None], float("-inf")), dim=-1)
-    return (weights @ v).reshape(1, users, heads, -1)  # a softmax over nothing, for a negative position, is NaN
+    attended = arithmetic().attention(
+        input_tensor_q[0][:, :, None],
+        input_tensor_k[:, :, :length],
+        input_tensor_v[:, :, :length],
+        AttentionMask(positions[:, None], sliding_window_size),
+        setting,
+    )
+    return attended.reshape(1, users, heads, -1)
 
 
 _LEFT_TO_GOLDEN = ("attn_mask", "attention_sink", "share_cache")
@@ -105,27 +99,20 @@ def scaled_dot_product_attention(
     **keywords: Any,
 ) -> Any:
     """Attention of q [B, H, S, h], k and v [B, K, T, h] -> [B, H, S, h]. Masks and the like are left to TT-NN's golden
-    function, and so is all of it where the arithmetic has no rules of its own.
+    function.
     """
-    import torch
     import ttnn
 
     q, k, v = input_tensor_q, input_tensor_k, input_tensor_v
     plain = all(it is None for name, it in keywords.items() if name != "memory_config")
-    if plain and (not is_causal or q.shape[2] == k.shape[2]):
-        length = k.shape[2]
-        hidden = torch.arange(length) > torch.arange(q.shape[2])[:, None]
-        hidden = hidden if is_causal else torch.zeros_like(hidden)
-        setting = AttentionSetting.for_prefill(
-            q.shape[-1] ** -0.5 if scale is None else scale, program_config, compute_kernel_config
-        )
-        heads = q.shape[1] // k.shape[1]
-        keys, values = (it.repeat_interleave(heads, dim=1).flatten(0, 1) for it in (k, v))
-        own = arithmetic().attention(q.flatten(0, 1), keys, values, hidden[None], setting)
-        if own is not None:
-            return own.reshape(*q.shape[:3], -1)
-    options = {"is_causal": is_causal, "scale": scale} | keywords
-    return golden_values(ttnn.transformer.scaled_dot_product_attention, call, q, k, v, **options)
+    if not plain or (is_causal and q.shape[2] != k.shape[2]):
+        options = {"is_causal": is_causal, "scale": scale} | keywords
+        return golden_values(ttnn.transformer.scaled_dot_product_attention, call, q, k, v, **options)
+    setting = AttentionSetting.for_prefill(
+        q.shape[-1] ** -0.5 if scale is None else scale, program_config, compute_kernel_config
+    )
+    mask = AttentionMask.causal(q.shape[2]) if is_causal else AttentionMask()
+    return arithmetic().attention(q, k, v, mask, setting)
 
 
 @semantics("ttnn.transformer.paged_scaled_dot_product_attention_decode", refuses=("spec_multi_pos_tiles",))

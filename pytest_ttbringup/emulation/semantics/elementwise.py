@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_ttbringup.emulation.activations import activated
+from pytest_ttbringup.emulation.activations import activated, is_coarse
 from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.golden import golden_values
@@ -48,7 +48,7 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
             return golden_values(operation, call, input_tensor_a, input_tensor_b, **keywords)
         given = (call.argument(*_names(call, "a", 0)), call.argument(*_names(call, "b", 1)))
         formats = (getattr(given[0], "dtype", None), getattr(given[1], "dtype", None))
-        coarse = ttnn.float32 not in (*formats, call.output.dtype)
+        coarse = is_coarse(*formats, call.output.dtype)
         a = _operand(input_tensor_a, input_tensor_a_activations, coarse)
         b = _operand(input_tensor_b, input_tensor_b_activations, coarse)
         own = arithmetic().binary(name, a, b, formats, call.output.dtype) if None not in formats else None

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic import defaults
 from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 from pytest_ttbringup.emulation.collectives import Group, collective
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.semantics.communication import all_gather, reduce_scatter
-from pytest_ttbringup.emulation.semantics.matmul import MINIMAL, MINIMAL_BLOCK, multiplied
+from pytest_ttbringup.emulation.semantics.matmul import MINIMAL_BLOCK, multiplied
 from pytest_ttbringup.emulation.semantics.normalization import normed
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def all_gather_minimal_matmul(
         raise EmulationError(f"{group.name}: chunks is not emulated")
     gathered = all_gather(group, input_tensor=input_tensor, dim=-1)
     setting = _setting(group, "input_tensor", "weight_tensor", group.outputs[-1])
-    setting = replace(setting, program_config=None, default=MINIMAL, block=MINIMAL_BLOCK)
+    setting = replace(setting, program_config=None, default=defaults.MINIMAL_MATMUL, block=MINIMAL_BLOCK)
     return _products(gathered, weight_tensor, bias_tensor, setting, {})
 
 

@@ -114,3 +114,25 @@ def nlp_create_q_heads_split(
     """[B, 1, S, H h] -> [B, H, S, split_head_dim] and the other dimensions of each head."""
     heads = input[:, 0].unflatten(-1, (num_heads, -1)).transpose(1, 2)
     return heads[..., :split_head_dim], heads[..., split_head_dim:]
+
+
+@semantics("ttnn.experimental.nlp_create_qkv_heads_boltz", refuses=("input_kv",))
+def nlp_create_qkv_heads_boltz(
+    input: torch.Tensor,  # noqa: A002
+    *,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    transpose_k_heads: bool = True,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[1, S, S, (H + 2K) h] of pairs of positions -> q [H, S, S, h], k and v [K, S, S, h] (k maybe transposed)."""
+    kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+    heads = input[0].unflatten(-1, (num_heads + 2 * kv_heads, -1)).permute(2, 0, 1, 3)
+    q, k, v = heads.split([num_heads, kv_heads, kv_heads])
+    return q, k.transpose(-1, -2) if transpose_k_heads else k, v
+
+
+@semantics("ttnn.experimental.nlp_concat_heads_boltz")
+def nlp_concat_heads_boltz(input_tensor: torch.Tensor, **_: Any) -> torch.Tensor:
+    """[H, S, S, h] -> [1, S, S, H h]."""
+    return input_tensor.permute(1, 2, 0, 3).flatten(-2).unsqueeze(0)

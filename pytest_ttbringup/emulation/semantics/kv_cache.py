@@ -53,7 +53,8 @@ def paged_update_cache(
     view = _view(cache_tensor, heads, block_size, input_tensor.shape[-1])
     rows = _packed(call, input_tensor[0, batch_offset : batch_offset + len(users), :heads])
     active = (positions != -1) & (positions != _UNSIGNED_SKIP)
-    users, positions, rows = users[active], positions[active], rows[active]
+    if not bool(active.all()):
+        users, positions, rows = users[active], positions[active], rows[active]
     if cache_position_modulo:
         positions = positions % cache_position_modulo
     require_within(call.name, "a position", positions, _capacity(view, page_table))

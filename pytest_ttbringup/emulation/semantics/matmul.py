@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.activations import activated
-from pytest_ttbringup.emulation.arithmetic import Activation, arithmetic
+from pytest_ttbringup.emulation.arithmetic import Activation, arithmetic, defaults
 from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
@@ -64,10 +64,6 @@ def _function(activation: Any) -> Activation | None:
     return None if activation is None else lambda values, coarse: activated(values, activation, coarse)
 
 
-MINIMAL = KernelConfig(phases=2, fp32=True, l1_accumulation=True)
-"""How `minimal_matmul` computes by itself (TT-NN's minimal_matmul.cpp)."""
-
-
 @semantics("ttnn.experimental.minimal_matmul")
 def minimal_matmul(
     call: Call,
@@ -94,11 +90,14 @@ def minimal_matmul(
     return multiplied(rows, weight_tensor, setting, bias=bias_tensor, activation=fused_activation)
 
 
-def _minimal(call: Call, compute_kernel_config: Any) -> MatmulSetting:
-    a, b = call.argument(0, "input_tensor"), call.argument(1, "weight_tensor")
+_OPERANDS = ((0, "input_tensor"), (1, "weight_tensor"))
+
+
+def _minimal(call: Call, compute_kernel_config: Any, operands: Sequence[tuple[int, str]] = _OPERANDS) -> MatmulSetting:
+    a, b = (call.argument(*it) for it in operands)
     a = a[0] if isinstance(a, (list, tuple)) else a
     output = call.output[0] if isinstance(call.output, (list, tuple)) else call.output
-    return MatmulSetting(a, b, output, compute_kernel_config, default=MINIMAL, block=MINIMAL_BLOCK)
+    return MatmulSetting(a, b, output, compute_kernel_config, default=defaults.MINIMAL_MATMUL, block=MINIMAL_BLOCK)
 
 
 MINIMAL_BLOCK = 8 * 32
@@ -115,33 +114,59 @@ def minimal_matmul_split(
 
 @semantics("ttnn.experimental.dit_minimal_matmul_addcmul_fused")
 def dit_minimal_matmul_addcmul_fused(
+    call: Call,
     matmul_input_tensor: torch.Tensor,
     matmul_weight_tensor: torch.Tensor,
     scalar: float,
     addcmul_input_tensor1: torch.Tensor,
     addcmul_input_tensor2: torch.Tensor,
     bias_tensor: torch.Tensor | None = None,
+    *,
+    compute_kernel_config: Any = None,
     **_: Any,
 ) -> torch.Tensor:
-    """addcmul_input_tensor1 + scalar * (input @ weight + bias) * addcmul_input_tensor2."""
-    product = matmul_input_tensor @ matmul_weight_tensor
-    if bias_tensor is not None:
-        product = product + bias_tensor
+    """addcmul_input_tensor1 + scalar * (input @ weight + bias) * addcmul_input_tensor2.
+
+    The product is `minimal_matmul`'s; what follows it is not modelled beyond the output's rounding.
+    """
+    setting = _minimal(call, compute_kernel_config, ((0, "matmul_input_tensor"), (1, "matmul_weight_tensor")))
+    product = multiplied(matmul_input_tensor, matmul_weight_tensor, setting, bias=bias_tensor)
     return addcmul_input_tensor1 + scalar * product * addcmul_input_tensor2
 
 
 @semantics("ttnn.experimental.attn_matmul", "ttnn.experimental.group_attn_matmul")
-def attn_matmul(input_tensor_a: torch.Tensor, input_tensor_b: torch.Tensor, **_: Any) -> torch.Tensor:
+def attn_matmul(
+    call: Call,
+    input_tensor_a: torch.Tensor,
+    input_tensor_b: torch.Tensor,
+    *,
+    compute_kernel_config: Any = None,
+    **_: Any,
+) -> torch.Tensor:
     """Attention of one position: [1, H, B, K] x [B, H or a divisor of it, K, N] -> [1, H, B, N]."""
     heads = input_tensor_a.shape[1] // input_tensor_b.shape[1]
     b = input_tensor_b.repeat_interleave(heads, dim=1)
-    return (input_tensor_a.transpose(0, 2) @ b).transpose(0, 2)
+    setting = MatmulSetting(
+        call.argument(0, "input_tensor_a"),
+        call.argument(1, "input_tensor_b"),
+        call.output,
+        compute_kernel_config,
+        default=defaults.ATTENTION_MATMUL,
+        block=b.shape[-2],
+    )
+    return multiplied(input_tensor_a.transpose(0, 2), b, setting).transpose(0, 2)
 
 
 @semantics("ttnn.experimental.attn_matmul_from_cache")
 def attn_matmul_from_cache(
-    input_tensor_a: torch.Tensor, input_tensor_b: torch.Tensor, *, num_tokens: int, transpose_hw: bool, **_: Any
+    call: Call,
+    input_tensor_a: torch.Tensor,
+    input_tensor_b: torch.Tensor,
+    *,
+    num_tokens: int,
+    transpose_hw: bool,
+    **options: Any,
 ) -> torch.Tensor:
     """`attn_matmul` with the first `num_tokens` rows of a cache [B, H, S, h], transposed for scores."""
     rows = input_tensor_b[:, :, :num_tokens]
-    return attn_matmul(input_tensor_a, rows.transpose(-1, -2) if transpose_hw else rows)
+    return attn_matmul(call, input_tensor_a, rows.transpose(-1, -2) if transpose_hw else rows, **options)

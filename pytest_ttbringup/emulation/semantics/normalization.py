@@ -1,4 +1,4 @@
-"""Norms and softmax."""
+"""Norms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.calls import Call
-from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
@@ -56,29 +55,3 @@ def normed(
         output=output,
         compute_kernel_config=compute_kernel_config,
     )
-
-
-@semantics("ttnn.softmax")
-def softmax(
-    call: Call,
-    input_tensor: torch.Tensor,
-    dim: int = -1,
-    *,
-    compute_kernel_config: Any = None,
-    numeric_stable: bool = True,
-    **keywords: Any,
-) -> Any:
-    """Over dimension `dim`; of all but the last, TT-NN's kernels are others, with no rules of their own here."""
-    import ttnn
-
-    if dim in (-1, input_tensor.dim() - 1):
-        own = arithmetic().softmax(
-            input_tensor,
-            stable=numeric_stable,
-            fp32=call.output.dtype == ttnn.float32,
-            output=call.output.dtype,
-            compute_kernel_config=compute_kernel_config,
-        )
-        if own is not None:
-            return own
-    return golden_values(ttnn.softmax, call, input_tensor, dim, **keywords)

@@ -6,6 +6,7 @@ result. Without a seed (0, as TT-NN has it) values come from PyTorch's global ge
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.semantics import semantics
@@ -33,7 +34,7 @@ def rand(call: Call, *_: Any, low: float = 0.0, high: float = 1.0, seed: int = U
     import torch
 
     drawn = torch.rand(tuple(call.output.shape), generator=generator(seed)) * (high - low) + low
-    return drawn.clamp(max=_below(high, call.output.dtype))
+    return drawn.clamp(max=below(low, high, call.output.dtype))
 
 
 @semantics("ttnn.randn")
@@ -59,14 +60,24 @@ def uniform(
     bounds = [*given, *(keywords.get("from", 0.0), to, seed)[len(given) :]]
     low, high = bounds[:2]
     drawn = torch.rand(input.shape, generator=generator(int(bounds[2]))) * (high - low) + low
-    return drawn.clamp(max=_below(high, call.argument(0, "input").dtype))
+    return drawn.clamp(max=below(low, high, call.argument(0, "input").dtype))
 
 
-def _below(limit: float, dtype: ttnn.DataType) -> float:
-    """The greatest number below `limit` that a dtype holds, so that rounding to it never gives the limit."""
+_BLOCK_BITS = {"BFLOAT8_B": 7, "BFLOAT4_B": 3}
+"""Significant bits of the largest value of a block."""
+
+
+def below(low: float, limit: float, dtype: ttnn.DataType) -> float:
+    """The greatest number below `limit` that a dtype holds beside numbers from `low` on, so that rounding to it never
+    gives the limit: in a block format the largest of a block decides what the others can be.
+    """
     import torch
     import ttnn
 
+    if dtype.name in _BLOCK_BITS:
+        largest = max(abs(low), abs(math.nextafter(limit, low)))
+        unit = math.ldexp(1.0, math.frexp(largest)[1] - _BLOCK_BITS[dtype.name])
+        return (math.ceil(limit / unit) - 1) * unit
     nearest = torch.tensor(limit, dtype=torch.bfloat16 if dtype == ttnn.bfloat16 else torch.float32)
     inside = nearest if float(nearest) < limit else torch.nextafter(nearest, torch.tensor(-torch.inf).to(nearest))
     return float(inside)

@@ -36,7 +36,7 @@ def _register_total(name: str) -> None:
                 input_tensor,
                 one,
                 mean=name == "mean",
-                output=call.output.dtype,
+                output=call.output,
                 compute_kernel_config=compute_kernel_config,
             )
             if own is not None:
@@ -52,6 +52,19 @@ _register_total("mean")
 def fast_reduce_nc(input: torch.Tensor, *, dims: Sequence[int] = (), **_: Any) -> torch.Tensor:  # noqa: A002
     """Sum over outer dimensions, which stay with size 1."""
     return input.sum(dim=tuple(dims), keepdim=True)
+
+
+@semantics("ttnn.experimental.fast_reduce_nc_split")
+def fast_reduce_nc_split(
+    input: torch.Tensor,  # noqa: A002
+    *,
+    dim: int,
+    split_output_width: int,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum over `dim`, which stays with size 1: its first `split_output_width` columns, and the others."""
+    total = input.sum(dim=dim, keepdim=True)
+    return total[..., :split_output_width], total[..., split_output_width:]
 
 
 @semantics("ttnn.experimental.deepseek_moe_fast_reduce_nc")

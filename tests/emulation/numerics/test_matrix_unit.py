@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate, collapsed
+from pytest_ttbringup.emulation.numerics.multiplying import multiply
 
 from .rules import multiply_16
 
@@ -129,3 +130,24 @@ def test_phases_collapse_into_ordinary_products(phases: int, a_bits: int, b_bits
     assert product == pytest.approx(kept(a, a_bits) * kept(b, b_bits), rel=1e-7)
     three = collapsed(torch.tensor([[a]]), torch.tensor([[b]]), 3).item()
     assert three == pytest.approx(kept(a, 7) * b + (a - kept(a, 7)) * kept(b, 5), rel=1e-7)
+
+
+@pytest.mark.parametrize("phases", [1, 2, 3, 4])
+def test_infinities_stay_infinite_with_fp32_destinations(phases: int) -> None:
+    """The products of phases 0 and 1 and of 2 cancel out to NaN if each is taken of an infinity."""
+    a, b = torch.randn(3, 32, generator=torch.Generator().manual_seed(4)), torch.rand(32, 3) + 0.5
+    clean = collapsed(a, b, phases)
+    a[1, 5] = float("inf")
+    assert torch.equal(collapsed(a, b, phases)[1], torch.full((3,), float("inf")))
+    assert torch.equal(collapsed(a, b, phases)[::2], clean[::2])
+    b[7, 2] = float("-inf")
+    assert collapsed(a.abs(), b, phases)[0, 2] == float("-inf")
+
+
+@pytest.mark.parametrize("fp32", [False, True])
+@pytest.mark.parametrize("phases", [1, 2, 3, 4])
+def test_an_element_wise_product_with_infinity(phases: int, fp32: bool) -> None:
+    a = torch.tensor([2.0, float("inf"), -3.0, float("nan"), 0.0, 2.0])
+    b = torch.tensor([float("inf"), 1.5, float("-inf"), 1.0, float("inf"), 1.5])
+    expected = torch.tensor([float("inf"), float("inf"), float("inf"), float("nan"), float("nan"), 3.0])
+    assert torch.equal(multiply(a, b, phases=phases, fp32=fp32).nan_to_num(7.0), expected.nan_to_num(7.0))

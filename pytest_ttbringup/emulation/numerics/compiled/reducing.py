@@ -43,14 +43,16 @@ def sum_rows(x: Array, scaler: Array, power: Array, out: Array, phases: int, fp3
         phases: of math fidelity.
         fp32: whether destinations are FP32.
     """
-    panels, tile = np.zeros((3, 16 * WIDTH), np.float32), np.zeros(WIDTH, np.float32)
+    panels, tile = np.zeros((2, 3, 16 * WIDTH), np.float32), np.zeros(WIDTH, np.float32)
     for first in range(0, x.shape[0], WIDTH):
         last = min(first + WIDTH, x.shape[0])
         tile[:] = np.float32(0)
         for start in range(0, x.shape[1], 32):
+            halves = min(x.shape[1] - start, 32) // 16
+            for half in range(halves):
+                load_turned(panels[half], x[first:last, start + 16 * half : start + 16 * half + 16])
             for phase in range(phases):
                 below = int32((-5 if phase & 1 else 0) - (7 if phase & 2 else 0))
-                for k in range(start, min(start + 32, x.shape[1]), 16):
-                    load_turned(panels, x[first:last, k : k + 16])
-                    exact(scaler[phase & 1], power, panels[phase >> 1], panels[2], below, fp32, tile)
+                for half in range(halves):
+                    exact(scaler[phase & 1], power, panels[half, phase >> 1], panels[half, 2], below, fp32, tile)
         out[first:last] = tile[: last - first]

@@ -1,0 +1,276 @@
+"""Stage 13: the chips of a mesh share the weights of one model: each module alone, a layer, the stack, text.
+
+Each test runs the rung of a single chip, by chip, with the model spread over the mesh: all chips of a row or column
+("tensor parallel"), or each row of a mesh of several as an instance of its own ("data x tensor parallel"). Then it
+compares with the same TT-NN module on one chip: apart from that, sums are taken in another order and rounded once more.
+
+Shapes: B users, D hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import test_02_decode_modules as modules
+import test_03_decode_layer as layers
+import test_04_decode_stack as stacks
+import test_06_full_model as full_model
+import test_07_teacher_forcing as forcing
+import torch
+import ttnn
+from decode_inputs import decode_state, positions_at, write_history
+from ttnn_models.attention import Attention
+from ttnn_models.config import DECODE_BATCH, TILE_SIZE, ModelConfig
+from ttnn_models.contiguous_kv_cache import ContiguousKVCache
+from ttnn_models.decoder_layer import DecoderLayer
+from ttnn_models.embedding import Embedding
+from ttnn_models.generator import Generator
+from ttnn_models.lm_head import LMHead
+from ttnn_models.mlp import MLP
+from ttnn_models.model import CausalLM
+from ttnn_models.parallelism import SINGLE, Form, Parallelism, Residual
+from ttnn_models.rms_norm import RMSNorm
+from ttnn_models.rotary_embedding import RotaryEmbedding
+from ttnn_models.weights import WeightCache
+
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
+from pytest_ttbringup.fixtures.tensors import to_mesh
+from pytest_ttbringup.reference.model import BringupModel, LayerKey
+
+pytestmark = pytest.mark.stage("tensor parallel")
+
+ONE_CHIP_PCC = 0.9999
+"""Least PCC against the same module on one chip: of a module, where only the order and the rounding of sums differ."""
+ROUNDINGS = 16
+"""Most by which an output may differ from one chip's, in bfloat16 roundings (2^-8) at the output's root mean square."""
+
+Decode = Callable[[ttnn.Tensor], ttnn.Tensor]
+Build = Callable[[ModelConfig, slice], Decode]
+Against = Callable[[str, Build, torch.Tensor, Form, Form], None]
+
+
+@pytest.fixture(params=["replicated", "fractured"])
+def parallelism(request: pytest.FixtureRequest, model: BringupModel, mesh_device: ttnn.MeshDevice) -> Parallelism:
+    """All chips of the mesh, in each row one instance."""
+    residual: Residual = request.param
+    shape = tuple(mesh_device.shape)
+    if shape == (1, 1):
+        pytest.skip("tensor parallel wants several chips; for instance --tt-system=t3000 --tt-mesh=1x4")
+    spread = Parallelism.over(shape, "tp" if 1 in shape else "dpxtp", residual=residual)
+    if spread.fractured:
+        try:
+            spread.split("hidden_size", model.config.hidden_size, TILE_SIZE)
+        except BringupError as error:
+            pytest.skip(f"no fractured residual: {error}")
+    return spread
+
+
+@pytest.fixture
+def against_one_chip(
+    mesh_device: ttnn.MeshDevice, model_config: ModelConfig, compare: Compare
+) -> Callable[[str, Build, torch.Tensor, Form, Form], None]:
+    """`against_one_chip(name, build, x, given, taken)`: compare a module that is spread with the same on one chip.
+
+    `build` makes its `decode` for a configuration and a range of users; `x` is [1, 1, B, D], or tokens [B/32, 32].
+    """
+
+    def run(name: str, build: Build, x: torch.Tensor, given: Form, taken: Form) -> None:
+        def output(config: ModelConfig, users: slice, rows: torch.Tensor) -> ttnn.Tensor:
+            spread = config.parallelism.spread(given, taken)
+            return build(config, users)(to_mesh(rows, lambda: mesh_device, spread))
+
+        alone = replace(model_config, parallelism=SINGLE)
+        batches = x.split(1) if given == "tokens" else x.split(DECODE_BATCH, dim=2)
+        starts = range(0, model_config.users, DECODE_BATCH)
+        users = [slice(start, start + DECODE_BATCH) for start in starts]
+        single = [SINGLE.join(output(alone, *batch)) for batch in zip(users, batches, strict=True)]
+        expected = torch.cat(single, dim=2).float()
+        comparison = compare(
+            expected,
+            output(model_config, slice(None), x),
+            name=f"{name} against one chip",
+            axes=(None, None, "user", "dim"),
+            pcc_threshold=ONE_CHIP_PCC,
+            spread=model_config.parallelism.spread(given, taken),
+        )
+        assert comparison.errors is not None
+        roundings = comparison.errors.max_abs / float(expected.square().mean().sqrt()) * 256
+        compare.check(
+            f"{name}: {roundings:.1f} roundings from one chip, at most {ROUNDINGS}",
+            roundings <= ROUNDINGS,
+            "in units of 2^-8 of the output's root mean square",
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("norm", ["input_layernorm", "post_attention_layernorm"])
+def test_tensor_parallel_rms_norm(
+    model: BringupModel,
+    norm: str,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    compare: Compare,
+    against_one_chip: Against,
+) -> None:
+    """Of a fractured residual: statistics of each chip's columns, exchanged."""
+    modules.test_decode_rms_norm(model, "first", norm, mesh_device, model_config, compare)
+    weight = model.layer_weights("first")[f"{norm}.weight"]
+    x = model.decode_activations(model_config.users)[None, None]
+    against_one_chip("rms_norm", lambda config, _: RMSNorm(mesh_device, config, weight).decode, x, "residual", "whole")
+
+
+def test_tensor_parallel_mlp(
+    model: BringupModel,
+    layer: LayerKey,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    weight_cache: WeightCache,
+    compare: Compare,
+    against_one_chip: Against,
+) -> None:
+    """Gate and up by columns, down by rows; one reduction."""
+    modules.test_decode_mlp(model, layer, mesh_device, model_config, weight_cache, compare)
+    weights = model.layer_weights(layer)
+    x = model.decode_activations(model_config.users, layer=layer, point="mlp")[None, None]
+    against_one_chip("mlp", lambda config, _: MLP(mesh_device, config, weights).decode, x, "whole", "residual")
+
+
+@pytest.mark.parametrize("cache", ["contiguous", "paged"])
+def test_tensor_parallel_attention(
+    model: BringupModel,
+    layer: LayerKey,
+    cache: str,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    weight_cache: WeightCache,
+    compare: Compare,
+    against_one_chip: Against,
+) -> None:
+    """Heads by chip, KV heads on every chip that has queries of theirs; output projection by rows; one reduction."""
+    modules.test_decode_attention(
+        model, layer, "mixed", cache, mesh_device, model_config, rotary, weight_cache, compare
+    )
+    users, slots = model_config.users, model_config.max_seq_len
+    keys, values = model.decode_history(slots, users, layer=layer)
+    positions = positions_at("mixed", slots, users)
+
+    def build(config: ModelConfig, chosen: slice) -> Decode:
+        attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary)
+        step = _step(mesh_device, config, rotary, keys[chosen], values[chosen], positions[chosen])
+        return lambda x: attention.decode(x, **step)
+
+    x = model.decode_activations(users, layer=layer, point="attention")[None, None]
+    against_one_chip(f"attention {cache}", build, x, "whole", "residual")
+
+
+def test_tensor_parallel_embedding(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    weight_cache: WeightCache,
+    compare: Compare,
+    against_one_chip: Against,
+) -> None:
+    """The table by columns: no sum, and so the very values of one chip."""
+    modules.test_decode_embedding(model, mesh_device, model_config, weight_cache, compare)
+    tokens = torch.arange(model_config.users).reshape(-1, DECODE_BATCH) * 7 % model_config.vocab_size
+    against_one_chip(
+        "embedding",
+        lambda config, _: Embedding(mesh_device, config, model.weights(), weight_cache=weight_cache).decode,
+        tokens,
+        "tokens",
+        "residual",
+    )
+
+
+def test_tensor_parallel_lm_head(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    weight_cache: WeightCache,
+    compare: Compare,
+    against_one_chip: Against,
+) -> None:
+    """The vocabulary by chip: logits on every chip, and the best token of each user."""
+    modules.test_decode_lm_head(model, mesh_device, model_config, weight_cache, compare)
+    x = model.reference.model.norm(model.decode_activations(model_config.users, layer="last")).detach()[None, None]
+
+    def build(config: ModelConfig, _: slice) -> Decode:
+        return LMHead(mesh_device, config, model.weights(), weight_cache=weight_cache).decode
+
+    against_one_chip("lm_head", build, x, "whole", "whole")
+    spread = model_config.parallelism.spread("whole", "whole")
+    logits = build(model_config, slice(None))(to_mesh(x, lambda: mesh_device, spread))
+    best = model_config.parallelism.join(LMHead.greedy(logits), data=2).flatten().tolist()
+    greatest = model_config.parallelism.join(logits, data=2).float()[0, 0]
+    wrong = [user for user, token in enumerate(best) if greatest[user, int(token)] != greatest[user].max()]
+    compare.check("every user's token has the greatest logit of the whole vocabulary", not wrong, f"not users {wrong}")
+
+
+def test_tensor_parallel_layer(
+    model: BringupModel,
+    layer: LayerKey,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    weight_cache: WeightCache,
+    compare: Compare,
+    against_one_chip: Against,
+) -> None:
+    layers.test_decode_layer(model, layer, "mixed", mesh_device, model_config, rotary, weight_cache, compare)
+    users, slots = model_config.users, model_config.max_seq_len
+    keys, values = model.decode_history(slots, users, layer=layer)
+    positions = positions_at("mixed", slots, users)
+
+    def build(config: ModelConfig, chosen: slice) -> Decode:
+        built = DecoderLayer.from_weights(
+            mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+        )
+        step = _step(mesh_device, config, rotary, keys[chosen], values[chosen], positions[chosen])
+        return lambda x: built.decode(x, **step)
+
+    x = model.decode_activations(users, layer=layer)[None, None]
+    against_one_chip("layer", build, x, "residual", "residual")
+
+
+def test_tensor_parallel_stack(
+    model: BringupModel, causal_lm: CausalLM, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    stacks.test_decode_stack(model, causal_lm, compare, progress)
+
+
+def test_tensor_parallel_model(
+    model: BringupModel, generator: Generator, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    """Text in, text out; users do not mix, and tokens are chosen on the device from the whole vocabulary."""
+    full_model.test_full_model(model, generator, compare, progress)
+    full_model.test_full_model_decodes_on_the_device(model, generator, compare)
+
+
+def test_tensor_parallel_teacher_forcing(
+    model: BringupModel, generator: Generator, teacher_forcing: TeacherForcing, progress: Callable[[str], None]
+) -> None:
+    forcing.test_teacher_forcing(model, generator, teacher_forcing, progress)
+
+
+def _step(
+    mesh_device: ttnn.MeshDevice,
+    config: ModelConfig,
+    rotary: RotaryEmbedding,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    positions: torch.Tensor,
+) -> dict[str, Any]:
+    """What a decode step takes beside its rows: users at these positions, and a cache with their past."""
+    kv_cache = ContiguousKVCache(mesh_device, config)
+    write_history(kv_cache, keys, values, config.max_seq_len)
+    state = decode_state(mesh_device, positions, parallelism=config.parallelism)
+    tables = rotary.decode_tables(state.rotary_positions)
+    return {"positions": state.positions, "rotary_tables": tables, "kv_cache": kv_cache}

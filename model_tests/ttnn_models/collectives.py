@@ -1,0 +1,54 @@
+"""What the chips that share a model's weights exchange."""
+
+from __future__ import annotations
+
+import ttnn
+
+from .parallelism import Parallelism
+
+
+class Collectives:
+    """Sums and joins over the chips of an instance; on one chip a method gives its argument back, and issues nothing.
+
+    What goes in is consumed.
+
+    Shapes: R rows, D hidden, C chips.
+    """
+
+    def __init__(self, parallelism: Parallelism) -> None:
+        self.alone = parallelism.tensor == 1
+        self.fractured = parallelism.fractured
+        self.axis = parallelism.tensor_axis
+
+    def all_reduce(self, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        """[1, 1, R, D], a summand on each chip → [1, 1, R, D], the sum on every chip."""
+        if self.alone:
+            return partial
+        total = ttnn.all_reduce(partial, cluster_axis=self.axis, memory_config=memory_config)
+        ttnn.deallocate(partial)
+        return total
+
+    def reduce_scatter(self, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        """[1, 1, R, D], a summand on each chip → [1, 1, R, D/C], each chip's columns of the sum."""
+        if self.alone:
+            return partial
+        columns = ttnn.reduce_scatter(partial, dim=3, cluster_axis=self.axis, memory_config=memory_config)
+        ttnn.deallocate(partial)
+        return columns
+
+    def all_gather(self, columns: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        """[1, 1, R, D/C], columns on each chip → [1, 1, R, D], all of them on every chip."""
+        if self.alone:
+            return columns
+        whole = ttnn.all_gather(columns, dim=3, cluster_axis=self.axis, memory_config=memory_config)
+        ttnn.deallocate(columns)
+        return whole
+
+    def residual_of_sum(self, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        """A row-parallel product's [1, 1, R, D] → what the residual keeps of the sum, R rows of D or of D/C."""
+        reduce = self.reduce_scatter if self.fractured else self.all_reduce
+        return reduce(partial, memory_config)
+
+    def residual_of_columns(self, columns: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        """[1, 1, R, D/C], columns on each chip → what the residual keeps of them."""
+        return columns if self.fractured else self.all_gather(columns, memory_config)

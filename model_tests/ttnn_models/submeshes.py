@@ -1,0 +1,86 @@
+"""Data parallel by submeshes: a model of its own on each part of a mesh, as TT-NN's own LLM code does it.
+
+In contrast to one model over the whole mesh (`Parallelism.data`) the parts need not run in step, so each prefills its
+own prompts, at the price of a host call per part for what the other way needs one for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import ttnn
+
+from pytest_ttbringup.errors import BringupError
+
+from .config import DECODE_BATCH, ModelConfig
+from .generator import Generation, Generator
+from .model import CausalLM
+from .state_dict import StateDict
+from .weights import UNCACHED, WeightCache
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many users there is room for."""
+
+    users: int
+
+
+class Submeshes:
+    """Generators, each for up to 32 users; the first 32 go to the first, and so on.
+
+    Args:
+        generators: one for each submesh.
+    """
+
+    def __init__(self, generators: Sequence[Generator]) -> None:
+        self.generators = list(generators)
+        self.state = Places(DECODE_BATCH * len(self.generators))
+
+    @classmethod
+    def from_weights(
+        cls,
+        mesh_device: ttnn.MeshDevice,
+        config: ModelConfig,
+        weights: StateDict,
+        *,
+        weight_cache: WeightCache = UNCACHED,
+        report: Callable[[str], None] | None = None,
+        prefill: bool = False,
+    ) -> Submeshes:
+        """A model on every submesh of 1 x `config.parallelism.tensor` chips.
+
+        Raises:
+            BringupError: weights are missing, left over or of the wrong shape.
+        """
+        parts = mesh_device.create_submeshes(ttnn.MeshShape(1, config.parallelism.tensor))
+        models = (
+            CausalLM.from_weights(part, config, weights, weight_cache=weight_cache, report=report) for part in parts
+        )
+        return cls([Generator(model, prefill=prefill) for model in models])
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop_tokens: Collection[int] = (),
+        report: Callable[[str], None] | None = None,
+    ) -> list[Generation]:
+        """As `Generator.generate`, one submesh after the other.
+
+        Raises:
+            BringupError: there are more prompts than places, or what `Generator.generate` raises.
+        """
+        if len(prompts) > self.state.users:
+            raise BringupError(f"{len(prompts)} texts given; a batch has 1 to {self.state.users} users.")
+        written: list[Generation] = []
+        for start, generator in zip(range(0, len(prompts), DECODE_BATCH), self.generators, strict=False):
+            written += generator.generate(
+                prompts[start : start + DECODE_BATCH],
+                max_new_tokens=max_new_tokens,
+                stop_tokens=stop_tokens,
+                report=report,
+            )
+        return written

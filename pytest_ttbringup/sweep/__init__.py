@@ -1,0 +1,1 @@
+"""`ttbringup sweep`: the ladder climbed in several precisions, accuracy against speed."""

@@ -1,0 +1,181 @@
+"""`ttbringup sweep`: its arguments, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.files import write_atomically
+from pytest_ttbringup.option_table import (
+    CACHE,
+    DEFAULT_MODEL,
+    LAYERS,
+    MESH,
+    MODEL,
+    NUMERICS,
+    PCC_THRESHOLD,
+    SEED,
+    SYSTEM,
+    TARGET,
+)
+from pytest_ttbringup.planning.footprint import Workload
+from pytest_ttbringup.planning.roofline.peaks import peaks_of
+from pytest_ttbringup.planning.roofline.work import FULL_STEP
+from pytest_ttbringup.sweep import plot, table
+from pytest_ttbringup.sweep.choices import FOLDER, check_files, choices_of
+from pytest_ttbringup.sweep.ladder_run import measure
+from pytest_ttbringup.sweep.measurement import Measurement
+from pytest_ttbringup.sweep.speed import Speed, decode_bound
+from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, default_target, system_of
+
+_PASSED_ON = (TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, LAYERS, SEED, CACHE)
+WITH_FIDELITY = "device"
+"""Numerics of the emulated target unless others are asked for: the others know nothing of math fidelity."""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to those of `ttbringup`."""
+    sweep = commands.add_parser(
+        "sweep",
+        help="the ladder in several precisions: accuracy against speed",
+        description="Climbs two rungs, the modules of a decode step and teacher forcing, once in each precision, and "
+        "shows what each costs in accuracy and how fast it can be at most: a table with the Pareto front, and a plot.",
+    )
+    sweep.add_argument(MODEL.flag, metavar=MODEL.metavar, dest="model", default=DEFAULT_MODEL, help=MODEL.help)
+    sweep.add_argument(
+        "--choices",
+        action="append",
+        default=[],
+        metavar="PRECISIONS",
+        help="presets and TOML files, separated by commas; may be repeated (default: the presets and the files of "
+        f"TESTS/{FOLDER})",
+    )
+    sweep.add_argument("--tests", type=Path, default=Path("model_tests"), help="the ladder (default: %(default)s)")
+    sweep.add_argument(
+        "--context", type=int, help=f"positions behind each user (default: {Workload.context}, or the model's own)"
+    )
+    sweep.add_argument("--out", type=Path, metavar="DIR", help="write the table, the plot and every choice there, too")
+    for option in _PASSED_ON:
+        sweep.add_argument(option.flag, metavar=option.metavar, dest=option.ini, help=option.help)
+    sweep.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> str:
+    """The report.
+
+    Raises:
+        BringupError: an argument is illegal, a precision is wrong, or the folder can't be written.
+    """
+    from pytest_ttbringup.reference import catalog
+
+    tests = options.tests.absolute()
+    if not tests.is_dir():
+        raise BringupError(f"--tests={options.tests}: there is no such folder. Name that of the ladder's tests.")
+    target, system = _target_and_system(options)
+    peaks_of(system)  # refuses one without published peaks, before anything runs
+    entry = catalog.resolve(options.model)
+    catalog.check(options.model)
+    choices = choices_of(options.choices, tests)
+    context = _context(options, entry.name, _positions(options.model))
+    bound = (
+        f"a decode step of {FULL_STEP.users} users with {context} positions each on one chip of {system.name}, "
+        "as `ttbringup roofline` computes it: no run beats it"
+    )
+    with _folder(options.out) as folder:
+        check_files(choices, tests, entry.name, catalog.layer_count(options.model), folder if options.out else None)
+        measured: list[Measurement] = []
+        speeds: list[Speed] = []
+        start = time.monotonic()
+        for number, choice in enumerate(choices, start=1):
+            report = _reporter(f"{choice.name} ({number} of {len(choices)})", start)
+            report("starts")
+            measured.append(measure(choice, tests, _arguments(options), folder, report))
+            report(f"{measured[-1].tests} tests, {measured[-1].red} red; the bound on its speed is computed")
+            speeds.append(decode_bound(choice, options.model, system, context, options.tt_cache))
+            rows = table.rows_of(measured, speeds)
+            what = _what(entry.name, target, system, measured)
+            if options.out:  # after each choice, so that a sweep which is stopped has shown something
+                about: dict[str, object] = {
+                    "model": entry.name,
+                    "target": target,
+                    "system": system.name,
+                    "bound": bound,
+                }
+                _write(folder, rows, what, about)
+    head = f"precision sweep of {what}\nMB/step and tokens/s/user are bounds: {bound}\n"
+    return "\n".join([head, table.as_text(rows), plot.as_text(rows)])
+
+
+def _what(model: str, target: str, system: System, measured: Sequence[Measurement]) -> str:
+    numerics = next((f", numerics {it.numerics}" for it in measured if it.numerics), "")
+    return f"{model} on {target} ({system.name}), ttnn {version('ttnn')}{numerics}"
+
+
+def _reporter(name: str, start: float) -> Callable[[str], None]:
+    def report(line: str) -> None:
+        sys.stderr.write(f"sweep, {time.monotonic() - start:4.0f} s: {name}: {line}\n")
+        sys.stderr.flush()
+
+    return report
+
+
+def _target_and_system(options: argparse.Namespace) -> tuple[str, System]:
+    target = options.tt_target or default_target()[0]
+    if target not in TARGET_NAMES:
+        raise BringupError(f"{TARGET.flag}={target}: choose one of {', '.join(TARGET_NAMES)}.")
+    return target, system_of(options.tt_system) if options.tt_system else default_system(target)
+
+
+def _arguments(options: argparse.Namespace) -> list[str]:
+    given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
+    if options.tt_numerics is None:
+        given.append((NUMERICS.flag, WITH_FIDELITY))
+    return [f"{MODEL.flag}={options.model}", *(f"{flag}={value}" for flag, value in given if value is not None)]
+
+
+def _positions(model: str) -> int:
+    from pytest_ttbringup.reference import catalog
+
+    return catalog.resolve(model).attributes().max_position_embeddings
+
+
+def _context(options: argparse.Namespace, model: str, longest: int) -> int:
+    context = min(Workload.context, longest) if options.context is None else options.context
+    if not 1 <= context <= longest:
+        raise BringupError(f"--context={context}: {model} has {longest} positions. Ask for 1 to {longest}.")
+    return int(context)
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """Where the runs leave their files: the one asked for, else a temporary one."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="ttbringup-sweep-") as name:
+            yield Path(name)
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise BringupError(f"--out={out}: can't write to this folder: {error.strerror or error}.") from error
+    yield out
+
+
+def _write(folder: Path, rows: Sequence[table.Row], what: str, about: dict[str, object]) -> None:
+    files = {
+        "sweep.md": f"# Precision sweep of {what}\n\n{about['bound']}\n\n{table.as_markdown(rows)}",
+        "sweep.csv": table.as_csv(rows),
+        "sweep.json": table.as_json(rows, about),
+        "sweep.svg": plot.as_svg(rows, f"Precisions of {what}"),
+    }
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode())
