@@ -40,8 +40,9 @@ Every count is a lower one and every peak an upper one, so the speed is an upper
 another implementation may issue others. Time between operations, latencies of collectives and of the host are not in
 it.
 
-In tensor parallel one chip's share of the model is recorded (its heads, its part of the MLP and the vocabulary), and
-an all_reduce is added behind each of the two products of a layer that come back to the residual stream.
+In tensor parallel the mesh has all chips of a copy, and what TT-NN issues on each of them is recorded, its collectives
+included. `--residual=fractured` lets each chip keep only its columns of the hidden state, as TT-NN's own LLM code does
+and as 8192 columns must be kept: TT-NN's RMSNorm does not take them on one core.
 
 Peaks and their sources are in `pytest_ttbringup/planning/roofline/peaks.py`: Tenstorrent's specifications of the
 cards, the matrix unit of TT-Metal's report on matrix multiply FLOPS, the links of its report on collective bandwidth.
@@ -59,13 +60,13 @@ bound is flagged, because then one of the two is wrong. `--format=json` has ever
 `tests/planning/roofline/test_published.py` holds them to it, and with a tenth of the bandwidth every figure of one
 chip would be. PERF's performance models have part of the MLP in bfp4 (of README's it is not stated); they are laid
 against all of it in bfloat4_b at LoFi. Their implementation issues other operations than the ladder's, but must read
-the same weights.
+the same weights. Several chips keep the residual fractured here.
 
 {published}
 
 On one chip, TT-Metal's own models reach 44 to 70 % of the bound for 3 and 8 billion parameters, and about 30 % for
 one billion, where time between and within small operations counts. With more chips the share falls: the bound has no
-latency of collectives. Of the published times to the first token, the bound is 13 to 27 %: it supposes that every
+latency of collectives. Of the published times to the first token, the bound is 12 to 25 %: it supposes that every
 operand moves once and that all cores are busy. README's table has no Llama-3.1-8B on an n300, hence PERF's.
 
 ## Examples

@@ -18,6 +18,7 @@ from pytest_ttbringup.targets import system_of
 MOST_USERS = 32
 DEFAULT_SYSTEM = "n150"
 DEFAULT_PROMPT = 128
+RESIDUALS = ("replicated", "fractured")
 
 
 def add_to(commands: Any) -> None:
@@ -52,6 +53,12 @@ def add_to(commands: Any) -> None:
         type=int,
         metavar="N",
         help="chips that share a copy of the model, tensor parallel (default: as many as can share its heads evenly)",
+    )
+    roofline.add_argument(
+        "--residual",
+        choices=RESIDUALS,
+        default=RESIDUALS[0],
+        help="what each of several chips keeps of the hidden state: all of it, or its columns (default: %(default)s)",
     )
     roofline.add_argument(
         "--users", type=int, default=FULL_STEP.users, metavar="N", help="in a decode step (default: %(default)s)"
@@ -100,28 +107,29 @@ def run(options: argparse.Namespace) -> str:
 
     from pytest_ttbringup.planning.roofline import formats
     from pytest_ttbringup.planning.roofline.bound import Bound
-    from pytest_ttbringup.planning.roofline.model_steps import chips_for, mock_chip, record_model
+    from pytest_ttbringup.planning.roofline.model_steps import chips_for, mock_cluster, record_model
     from pytest_ttbringup.planning.roofline.report import Roofline
     from pytest_ttbringup.planning.roofline.what_if import choices
     from pytest_ttbringup.planning.sources import config_of
 
     name, config = config_of(options.model)
     chips = chips_for(config, system, options.chips)
-    with mock_chip(system, _cache_dir()) as mesh:
-        from ttnn_models.precision_file import precision_of
+    target = mock_cluster(system, _cache_dir())
+    from ttnn_models.precision_file import precision_of
 
-        precision = precision_of(options.precision)
-        precision.check(config.num_hidden_layers, name)
-        recorded = record_model(
-            name,
-            config,
-            mesh,
-            chips=chips,
-            position=options.position,
-            prompt=options.prefill,
-            precision=precision,
-            report=_say,
-        )
+    precision = precision_of(options.precision)
+    precision.check(config.num_hidden_layers, name)
+    recorded = record_model(
+        name,
+        config,
+        target,
+        chips=chips,
+        residual=options.residual,
+        position=options.position,
+        prompt=options.prefill,
+        precision=precision,
+        report=_say,
+    )
     step = Step(options.users, options.position)
     decode, prefill = (Bound.of(it, peaks, step) for it in (recorded.decode, recorded.prefill))
     measured = None

@@ -62,8 +62,6 @@ def heading(it: Roofline) -> Iterator[str]:
         "Bounds from the operations TT-NN issued on a mock cluster, without weights, and from published peaks; "
         "no device ran."
     )
-    if it.chips > 1:
-        yield "One chip's share was recorded; an all_reduce was added behind each product of the residual stream."
     rates = " / ".join(f"{it.peaks.flops(name) / 1e12:.0f}" for name in ("LoFi", "HiFi2", "HiFi4"))
     ethernet = f", {it.peaks.ethernet(it.chips) / 1e9:.0f} GB/s Ethernet" if it.chips > 1 else ""
     yield (

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.planning.roofline.bound import Bound
-from pytest_ttbringup.planning.roofline.collectives import with_collectives
 from pytest_ttbringup.planning.roofline.operations import PHASES, Operand, Operation
 from pytest_ttbringup.planning.roofline.peaks import Peaks, peaks_of
 from pytest_ttbringup.planning.roofline.what_if import choices, with_precision
@@ -64,21 +63,14 @@ def test_a_prefill_matmul_takes_as_long_as_its_products() -> None:
     assert bound.operations[0].limit == "compute"
 
 
-def test_an_all_reduce_takes_as_long_as_the_links() -> None:
-    t3000 = peaks_of(system_of("t3000"))
-    down = matmul(32, 3584, 8192)
-    recorded = list(with_collectives([matmul(32, 8192, 3584), down], chips=8, hidden=8192))
-    assert [it.kind for it in recorded] == ["Matmul", "Matmul", "ReduceScatter", "AllGather"]
-    # 7/8 of [32, 8192] in bfloat16, out of a chip by two links of 12.5 GB/s either way
-    assert seconds(recorded[2], peaks=t3000) == pytest.approx(7 / 8 * 32 * 8192 * 2 / (4 * 12.5e9))
-    n300 = peaks_of(system_of("n300"))
-    pair = list(with_collectives([down], chips=2, hidden=8192))
-    assert seconds(pair[1], peaks=n300) == pytest.approx(1 / 2 * 32 * 8192 * 2 / (2 * 12.5e9))
-
-
-def test_one_chip_exchanges_nothing() -> None:
-    operations = [matmul(32, 1024, 4096)]
-    assert list(with_collectives(operations, chips=1, hidden=4096)) == operations
+@pytest.mark.parametrize(("system", "chips", "gigabytes"), [("n300", 2, 25), ("t3000", 8, 50), ("p150x4", 4, 400)])
+def test_a_collective_takes_as_long_as_the_links(system: str, chips: int, gigabytes: float) -> None:
+    """Two links of 12.5 GB/s on Wormhole, both ways out of a chip of more than two; four of 50 GB/s on Blackhole."""
+    whole = Operand((1, 1, 32, 8192), "bfloat16", in_dram=False)
+    part = replace(whole, shape=(1, 1, 32, 8192 // chips))
+    gather = Operation("AllGatherDeviceOperation", (part,), (whole,))
+    passed = (chips - 1) / chips * 32 * 8192 * 2
+    assert seconds(gather, peaks=peaks_of(system_of(system))) == pytest.approx(passed / (gigabytes * 1e9))
 
 
 def test_operations_are_added_up_and_overlap_at_best() -> None:
