@@ -45,6 +45,11 @@ def test_peaks_are_those_of_the_cards(system: str, fidelity: str, teraflops: flo
     assert peaks_of(system_of(system)).flops(fidelity) / 1e12 == pytest.approx(teraflops, rel=0.005)
 
 
+def test_a_fidelity_takes_as_many_phases_as_it_is_named_after() -> None:
+    assert [N150.flops("LoFi") / N150.flops(name) for name in PHASES] == [1, 2, 3, 4]
+    assert N150.flops("") == N150.flops("LoFi")
+
+
 @pytest.mark.parametrize("system", ["galaxy", "bh-galaxy", "p300", "custom"])
 def test_a_system_without_published_peaks_is_refused(system: str) -> None:
     with pytest.raises(BringupError, match=rf"--tt-system={system}: no published figures.*Known: n150, n300"):
