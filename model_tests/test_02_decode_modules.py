@@ -40,8 +40,8 @@ def test_decode_rms_norm(
     layer: LayerKey,
     norm: str,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     compare: Compare,
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
@@ -98,9 +98,9 @@ def test_decode_attention(
     place: str,
     cache: str,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -150,8 +150,8 @@ def test_decode_mlp(
     model: BringupModel,
     layer: LayerKey,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -164,8 +164,8 @@ def test_decode_mlp(
 def test_decode_embedding(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
@@ -184,8 +184,8 @@ def test_decode_embedding(
 def test_decode_lm_head(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:

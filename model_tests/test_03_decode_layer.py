@@ -26,9 +26,9 @@ def test_decode_layer(
     layer: LayerKey,
     place: str,
     mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:

@@ -24,7 +24,9 @@ from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.decoder_layer import DecoderLayer
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
+from ttnn_models.model_precision import ModelPrecision
 from ttnn_models.parallelism import SINGLE, Parallelism
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.submeshes import Submeshes
 from ttnn_models.weights import WeightCache
@@ -50,9 +52,14 @@ def parallelism(mesh_device: ttnn.MeshDevice) -> Parallelism:
 
 @pytest.mark.parametrize("norm", ["input_layernorm", "post_attention_layernorm"])
 def test_data_parallel_rms_norm(
-    model: BringupModel, norm: str, mesh_device: ttnn.MeshDevice, model_config: ModelConfig, compare: Compare
+    model: BringupModel,
+    norm: str,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    precision: PrecisionConfig,
+    compare: Compare,
 ) -> None:
-    modules.test_decode_rms_norm(model, "first", norm, mesh_device, model_config, compare)
+    modules.test_decode_rms_norm(model, "first", norm, mesh_device, model_config, precision, compare)
 
 
 def test_data_parallel_rotary(
@@ -73,11 +80,12 @@ def test_data_parallel_attention(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     modules.test_decode_attention(
-        model, layer, "mixed", cache, mesh_device, model_config, rotary, weight_cache, compare
+        model, layer, "mixed", cache, mesh_device, model_config, rotary, precision, weight_cache, compare
     )
 
 
@@ -86,30 +94,33 @@ def test_data_parallel_mlp(
     layer: LayerKey,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    modules.test_decode_mlp(model, layer, mesh_device, model_config, weight_cache, compare)
+    modules.test_decode_mlp(model, layer, mesh_device, model_config, precision, weight_cache, compare)
 
 
 def test_data_parallel_embedding(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    modules.test_decode_embedding(model, mesh_device, model_config, weight_cache, compare)
+    modules.test_decode_embedding(model, mesh_device, model_config, precision, weight_cache, compare)
 
 
 def test_data_parallel_lm_head(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    modules.test_decode_lm_head(model, mesh_device, model_config, weight_cache, compare)
+    modules.test_decode_lm_head(model, mesh_device, model_config, precision, weight_cache, compare)
 
 
 def test_data_parallel_layer(
@@ -118,11 +129,12 @@ def test_data_parallel_layer(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
     """As the rung; and each chip's users get what they get on a single chip, bit for bit."""
-    layers.test_decode_layer(model, layer, "mixed", mesh_device, model_config, rotary, weight_cache, compare)
+    layers.test_decode_layer(model, layer, "mixed", mesh_device, model_config, rotary, precision, weight_cache, compare)
     users, slots = model_config.users, model_config.max_seq_len
     x = model.decode_activations(users, layer=layer)[None, None]
     keys, values = model.decode_history(slots, users, layer=layer)
@@ -130,9 +142,14 @@ def test_data_parallel_layer(
 
     def output(config: ModelConfig, chosen: slice) -> torch.Tensor:
         built = DecoderLayer.from_weights(
-            mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+            mesh_device,
+            config,
+            model.layer_weights(layer),
+            rotary=rotary,
+            precision=precision,
+            weight_cache=weight_cache,
         )
-        kv_cache = ContiguousKVCache(mesh_device, config)
+        kv_cache = ContiguousKVCache(mesh_device, config, precision=precision)
         write_history(kv_cache, keys[chosen], values[chosen], slots)
         state = decode_state(mesh_device, positions[chosen], parallelism=config.parallelism)
         rows = to_mesh(x[:, :, chosen], lambda: mesh_device, config.parallelism.spread("residual", "residual"))
@@ -194,6 +211,7 @@ def test_data_parallel_by_submeshes(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    model_precision: ModelPrecision,
     weight_cache: WeightCache,
     compare: Compare,
     progress: Callable[[str], None],
@@ -201,6 +219,12 @@ def test_data_parallel_by_submeshes(
     """A model on each chip's submesh, which prefills prompts, too."""
     alone = replace(model_config, parallelism=SINGLE)
     submeshes = Submeshes.from_weights(
-        mesh_device, alone, model.reference.state_dict(), weight_cache=weight_cache, report=progress, prefill=True
+        mesh_device,
+        alone,
+        model.reference.state_dict(),
+        precision=model_precision,
+        weight_cache=weight_cache,
+        report=progress,
+        prefill=True,
     )
     full_model.test_full_model(model, submeshes, compare, progress)

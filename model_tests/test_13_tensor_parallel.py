@@ -32,6 +32,7 @@ from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.model import CausalLM
 from ttnn_models.parallelism import SINGLE, Form, Parallelism, Residual
+from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
@@ -115,14 +116,21 @@ def test_tensor_parallel_rms_norm(
     norm: str,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     compare: Compare,
     against_one_chip: Against,
 ) -> None:
     """Of a fractured residual: statistics of each chip's columns, exchanged."""
-    modules.test_decode_rms_norm(model, "first", norm, mesh_device, model_config, compare)
+    modules.test_decode_rms_norm(model, "first", norm, mesh_device, model_config, precision, compare)
     weight = model.layer_weights("first")[f"{norm}.weight"]
     x = model.decode_activations(model_config.users)[None, None]
-    against_one_chip("rms_norm", lambda config, _: RMSNorm(mesh_device, config, weight).decode, x, "residual", "whole")
+    against_one_chip(
+        "rms_norm",
+        lambda config, _: RMSNorm(mesh_device, config, weight, precision=precision).decode,
+        x,
+        "residual",
+        "whole",
+    )
 
 
 def test_tensor_parallel_mlp(
@@ -130,15 +138,18 @@ def test_tensor_parallel_mlp(
     layer: LayerKey,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
     against_one_chip: Against,
 ) -> None:
     """Gate and up by columns, down by rows; one reduction."""
-    modules.test_decode_mlp(model, layer, mesh_device, model_config, weight_cache, compare)
+    modules.test_decode_mlp(model, layer, mesh_device, model_config, precision, weight_cache, compare)
     weights = model.layer_weights(layer)
     x = model.decode_activations(model_config.users, layer=layer, point="mlp")[None, None]
-    against_one_chip("mlp", lambda config, _: MLP(mesh_device, config, weights).decode, x, "whole", "residual")
+    against_one_chip(
+        "mlp", lambda config, _: MLP(mesh_device, config, weights, precision=precision).decode, x, "whole", "residual"
+    )
 
 
 @pytest.mark.parametrize("cache", ["contiguous", "paged"])
@@ -149,21 +160,22 @@ def test_tensor_parallel_attention(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
     against_one_chip: Against,
 ) -> None:
     """Heads by chip, KV heads on every chip that has queries of theirs; output projection by rows; one reduction."""
     modules.test_decode_attention(
-        model, layer, "mixed", cache, mesh_device, model_config, rotary, weight_cache, compare
+        model, layer, "mixed", cache, mesh_device, model_config, rotary, precision, weight_cache, compare
     )
     users, slots = model_config.users, model_config.max_seq_len
     keys, values = model.decode_history(slots, users, layer=layer)
     positions = positions_at("mixed", slots, users)
 
     def build(config: ModelConfig, chosen: slice) -> Decode:
-        attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary)
-        step = _step(mesh_device, config, rotary, keys[chosen], values[chosen], positions[chosen])
+        attention = Attention(mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision)
+        step = _step(mesh_device, config, precision, rotary, keys[chosen], values[chosen], positions[chosen])
         return lambda x: attention.decode(x, **step)
 
     x = model.decode_activations(users, layer=layer, point="attention")[None, None]
@@ -174,16 +186,19 @@ def test_tensor_parallel_embedding(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
     against_one_chip: Against,
 ) -> None:
     """The table by columns: no sum, and so the very values of one chip."""
-    modules.test_decode_embedding(model, mesh_device, model_config, weight_cache, compare)
+    modules.test_decode_embedding(model, mesh_device, model_config, precision, weight_cache, compare)
     tokens = torch.arange(model_config.users).reshape(-1, DECODE_BATCH) * 7 % model_config.vocab_size
     against_one_chip(
         "embedding",
-        lambda config, _: Embedding(mesh_device, config, model.weights(), weight_cache=weight_cache).decode,
+        lambda config, _: (
+            Embedding(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache).decode
+        ),
         tokens,
         "tokens",
         "residual",
@@ -194,16 +209,17 @@ def test_tensor_parallel_lm_head(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
     against_one_chip: Against,
 ) -> None:
     """The vocabulary by chip: logits on every chip, and the best token of each user."""
-    modules.test_decode_lm_head(model, mesh_device, model_config, weight_cache, compare)
+    modules.test_decode_lm_head(model, mesh_device, model_config, precision, weight_cache, compare)
     x = model.reference.model.norm(model.decode_activations(model_config.users, layer="last")).detach()[None, None]
 
     def build(config: ModelConfig, _: slice) -> Decode:
-        return LMHead(mesh_device, config, model.weights(), weight_cache=weight_cache).decode
+        return LMHead(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache).decode
 
     against_one_chip("lm_head", build, x, "whole", "whole")
     spread = model_config.parallelism.spread("whole", "whole")
@@ -220,20 +236,26 @@ def test_tensor_parallel_layer(
     mesh_device: ttnn.MeshDevice,
     model_config: ModelConfig,
     rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
     against_one_chip: Against,
 ) -> None:
-    layers.test_decode_layer(model, layer, "mixed", mesh_device, model_config, rotary, weight_cache, compare)
+    layers.test_decode_layer(model, layer, "mixed", mesh_device, model_config, rotary, precision, weight_cache, compare)
     users, slots = model_config.users, model_config.max_seq_len
     keys, values = model.decode_history(slots, users, layer=layer)
     positions = positions_at("mixed", slots, users)
 
     def build(config: ModelConfig, chosen: slice) -> Decode:
         built = DecoderLayer.from_weights(
-            mesh_device, config, model.layer_weights(layer), rotary=rotary, weight_cache=weight_cache
+            mesh_device,
+            config,
+            model.layer_weights(layer),
+            rotary=rotary,
+            precision=precision,
+            weight_cache=weight_cache,
         )
-        step = _step(mesh_device, config, rotary, keys[chosen], values[chosen], positions[chosen])
+        step = _step(mesh_device, config, precision, rotary, keys[chosen], values[chosen], positions[chosen])
         return lambda x: built.decode(x, **step)
 
     x = model.decode_activations(users, layer=layer)[None, None]
@@ -263,13 +285,14 @@ def test_tensor_parallel_teacher_forcing(
 def _step(
     mesh_device: ttnn.MeshDevice,
     config: ModelConfig,
+    precision: PrecisionConfig,
     rotary: RotaryEmbedding,
     keys: torch.Tensor,
     values: torch.Tensor,
     positions: torch.Tensor,
 ) -> dict[str, Any]:
     """What a decode step takes beside its rows: users at these positions, and a cache with their past."""
-    kv_cache = ContiguousKVCache(mesh_device, config)
+    kv_cache = ContiguousKVCache(mesh_device, config, precision=precision)
     write_history(kv_cache, keys, values, config.max_seq_len)
     state = decode_state(mesh_device, positions, parallelism=config.parallelism)
     tables = rotary.decode_tables(state.rotary_positions)

@@ -16,6 +16,8 @@ from pytest_ttbringup.errors import BringupError
 from .config import DECODE_BATCH, ModelConfig
 from .generator import Generation, Generator
 from .model import CausalLM
+from .model_precision import ModelPrecision
+from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .state_dict import StateDict
 from .weights import UNCACHED, WeightCache
 
@@ -45,6 +47,7 @@ class Submeshes:
         config: ModelConfig,
         weights: StateDict,
         *,
+        precision: PrecisionConfig | ModelPrecision = DEFAULT_PRECISION,
         weight_cache: WeightCache = UNCACHED,
         report: Callable[[str], None] | None = None,
         prefill: bool = False,
@@ -56,7 +59,8 @@ class Submeshes:
         """
         parts = mesh_device.create_submeshes(ttnn.MeshShape(1, config.parallelism.tensor))
         models = (
-            CausalLM.from_weights(part, config, weights, weight_cache=weight_cache, report=report) for part in parts
+            CausalLM.from_weights(part, config, weights, precision=precision, weight_cache=weight_cache, report=report)
+            for part in parts
         )
         return cls([Generator(model, prefill=prefill) for model in models])
 

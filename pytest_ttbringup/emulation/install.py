@@ -12,6 +12,7 @@ from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
+from pytest_ttbringup.emulation.overlapped import overlapped_files
 from pytest_ttbringup.emulation.preparation import preparations
 from pytest_ttbringup.emulation.tensor_type import tensor_type
 from pytest_ttbringup.emulation.transfers import Transfers
@@ -52,6 +53,8 @@ def install() -> None:
     replace(changes, ttnn, "Tensor", tensor_type(ttnn.Tensor, transfers.place))
     replace(changes, ttnn._ttnn.tensor, "load_tensor_flatbuffer", transfers.file_loader())
     replace(changes, ttnn._ttnn.tensor, "dump_tensor_flatbuffer", transfers.file_writer())
+    for name, function in overlapped_files(transfers.on_host, transfers.place).items():
+        replace(changes, ttnn._ttnn.tensor, name, function)
     for name, function in transfers.functions().items():
         replace(changes, ttnn, name, function)
     for original, replacement in command_functions(_COMMANDS):

@@ -83,10 +83,13 @@ class Transfers:
         original = ttnn._ttnn.tensor.dump_tensor_flatbuffer
 
         def dump_tensor_flatbuffer(file_name: str, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
-            source = self._read("ttnn.dump_tensor", tensor, (), {}) if is_on_device(tensor) else tensor
-            return original(file_name, source, *arguments, **keywords)
+            return original(file_name, self.on_host(tensor), *arguments, **keywords)
 
         return dump_tensor_flatbuffer
+
+    def on_host(self, tensor: ttnn.Tensor) -> ttnn.Tensor:
+        """A tensor's values in a host tensor, to be written to a file; itself if it is one."""
+        return self._read("ttnn.dump_tensor", tensor, (), {}, placed=True) if is_on_device(tensor) else tensor
 
     def place(
         self, tensor: ttnn.Tensor, device: ttnn.MeshDevice, *, padding: float = 0.0, queue: Any = None
@@ -230,6 +233,10 @@ class Transfers:
 
         def method(tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
             source = self._read(name, tensor, (), keywords) if is_on_device(tensor) else tensor
+            if keywords.get("mesh_composer") is not None and source.host_buffer().shape().mesh_size() == 1:
+                keywords = keywords | {
+                    "mesh_composer": None
+                }  # one chip's part, of a mesh that the composer knows whole
             return original(source, *arguments, **keywords)
 
         return method

@@ -56,6 +56,11 @@ def test_too_many_cores(mesh_device):
     pass
 
 
+@pytest.mark.requires_fast_runtime_mode_off
+def test_slow_mode():
+    pass
+
+
 def test_other_systems(galaxy_type, is_single_card_n300):
     assert galaxy_type is None
     assert not is_single_card_n300
@@ -85,15 +90,17 @@ def test_a_device_after_that(device):
 
 
 def test_tests_of_tt_metal_run(run: Run, pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nmarkers =\n    use_module_device: theirs\n    requires_grid_size: theirs")
+    theirs = ("use_module_device", "requires_grid_size", "requires_fast_runtime_mode_off")
+    pytester.makeini("[pytest]\nmarkers =" + "".join(f"\n    {name}: theirs" for name in theirs))
     pytester.makepyfile(test_theirs=TESTS)
     result = run("-rs")
-    result.assert_outcomes(passed=8, skipped=5)
+    result.assert_outcomes(passed=8, skipped=6)
     result.stdout.fnmatch_lines_random(
         [
             "*for blackhole; this system is wormhole_b0*",
             "*for a worker grid of (13, 10) or more; this chip has 8x?*",
             "*for a worker grid of 1000 or more*",
             "*for the four PCIe chips of a T3000*",
+            "*for TT-NN's slow runtime mode*",
         ]
     )

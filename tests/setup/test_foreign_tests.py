@@ -87,6 +87,9 @@ def test_the_seed_chooses(script: ModuleType, checkout: Path) -> None:
         ("failed", "EmulationError: ttnn.foo has no values on the emulated device", "ours"),
         ("failed", "fixture 'bar' not found", "ours"),
         ("failed", "RuntimeError: TT_FATAL: the other shape", "another version of TT-NN"),
+        ("failed", "ttnn.x: TT-NN's golden function fails (TT_FATAL: ModuleNotFoundError)", "ours"),
+        ("failed", "'ttnn.Tensor' object has no attribute 'foo'", "ours"),
+        ("failed", "AttributeError: module 'ttnn' has no attribute 'foo'", "another version of TT-NN"),
         ("failed", "TimeoutError: more than 30 s for the test", "time"),
         ("ended", "more than 180 s for the file", "time"),
         ("ended", "the process ended with -11", "ours"),
@@ -118,7 +121,7 @@ def test_a_run(tmp_path: Path) -> None:
     assert "stale" not in text
     assert "| `ttnn/unit_tests/operations/eltwise/test_foreign.py` | n150 | 8 | 5 | 1 | 2 | 1 |" in text
     assert "83.3 % of those that hit no stated limit passed (5 of 6)." in text
-    assert "| `test_foreign.py::test_fails` | 1 | ours | `AssertionError: one is not two" in text
+    assert "| `eltwise/test_foreign.py::test_fails` | 1 | ours | `AssertionError: one is not two" in text
 
 
 def test_a_folder_that_is_no_checkout(tmp_path: Path) -> None:

@@ -19,15 +19,8 @@ if TYPE_CHECKING:
     import ttnn
 
 SMALL = 1 << 23
-"""Multiply-adds of a product that is computed bit by bit even where speed matters: 10 ms in each fidelity phase."""
-
-MEDIUM = 1 << 32
-"""The same of a product with BF16 destinations that is no decode step's, but may be a prefill's. There a few values are
-so much greater than all others that figures over a tensor follow their rounding: with the quick step the PCC of
-SmolLM2's third layer was up to 0.0007 off the simulator's."""
-
-STEP_ROWS = 32
-"""Rows of a decode step at most: its users."""
+"""Multiply-adds of a product with FP32 destinations that is computed bit by bit even where speed matters: 10 ms in each
+fidelity phase. With BF16 ones all are."""
 
 
 def matmul(
@@ -49,7 +42,7 @@ def matmul(
         config: of the compute kernel.
         block: length of a block of the inner size.
         output: format of the result.
-        exact: bit for bit whatever the size, else only up to `SMALL`, or `MEDIUM`.
+        exact: bit for bit whatever the size; else, with FP32 destinations, only up to `SMALL`.
         bias: of [..., M or 1, N].
         activation: fused, computed on the destination registers; told whether they are BF16.
     """
@@ -58,7 +51,7 @@ def matmul(
     rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     work = batch.numel() * rows * inner * columns
-    exact = exact or work <= SMALL or (not config.fp32 and batch.numel() * rows > STEP_ROWS and work <= MEDIUM)
+    exact = exact or work <= SMALL
     if config.fp32 and not exact:
         result = collapsed(a, b, config.phases)
     elif b.shape[:-2].numel() == 1:  # one set of weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_ttbringup.emulation.numerics.mantissas import (
     ACTIVATION_BITS,
@@ -16,13 +16,10 @@ from pytest_ttbringup.emulation.numerics.mantissas import (
     activation_parts,
     leading_bits,
 )
+from pytest_ttbringup.emulation.products import product as plain_product
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
-
-    Array = npt.NDArray[np.float32]
 
 Meeting = Literal["destination", "L1", "L1 to the end"]
 """Where blocks of the inner size meet: see `compiled.product`."""
@@ -53,8 +50,7 @@ def accumulate(
         destination: FP32, or values that BF16 holds.
         phases: of math fidelity, 1 (LoFi) to 4 (HiFi4).
         fp32: whether destinations are FP32, else BF16.
-        exact: bit for bit, else as fast as it can be told apart from it by statistics only: with FP32 destinations as
-            `collapsed`, with BF16 ones by `add_bf16_quickly`.
+        exact: with FP32 destinations, bit for bit, else as `collapsed`. BF16 ones always are bit for bit.
         block: of the inner size, a multiple of 16; None for all of it. Matters only to blocks that meet in L1.
         meeting: where blocks meet.
 
@@ -65,12 +61,14 @@ def accumulate(
 
     if fp32 and not exact:
         return destination + collapsed(activations, weights, phases)
-    if tame(activations) and tame(weights):
-        return _accumulated(activations, weights, destination, phases, fp32, exact, block, meeting)
+    if tame(activations) and (not fp32 or tame(weights)):
+        result, largest = _accumulated(activations, weights, destination, phases, fp32, block, meeting)
+        if largest < LARGEST:  # of BF16 destinations known only now, since looking takes time
+            return result
     plain = destination + activations @ weights
     rows, columns = _finite(activations, dim=-1), _finite(weights, dim=-2)
     rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
-    result = _accumulated(*rest, destination, phases, fp32, exact, block, meeting)
+    result, _ = _accumulated(*rest, destination, phases, fp32, block, meeting)
     return torch.where(rows & columns, result, plain)
 
 
@@ -96,20 +94,20 @@ def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool
 
     if fp32 and not exact:
         return collapsed(a, b, phases)
-    if not (tame(a) and tame(b)):
+    if not (tame(a) and (not fp32 or tame(b))):
         return collapsed(a, b, phases)
 
     from pytest_ttbringup.emulation.numerics.compiled import product
 
     a, b = _padded(a, b)
     result = torch.zeros(*a.shape[:2], b.shape[2])
-    arrays, step = _arrays(a, b, result, fp32, exact)
+    arrays = _arrays(a, b, result, fp32)
 
-    def groups(start: int, stop: int) -> None:
-        product.multiply_many(*(it[start:stop] for it in arrays), phases, step)
+    def groups(start: int, stop: int) -> int:
+        return product.multiply_many(*(it[start:stop] for it in arrays), phases, fp32)  # type: ignore[no-any-return]
 
-    _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
-    return result
+    largest = _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
+    return result if _power(largest) < LARGEST else collapsed(a, b, phases)
 
 
 def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> torch.Tensor:
@@ -122,11 +120,11 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     import torch
 
     if phases == 4:
-        return activations @ weights
+        return plain_product(activations, weights)
     high = leading_bits(activations, ACTIVATION_BITS)
     if phases == 1:
-        return high @ leading_bits(weights, WEIGHT_BITS)
-    product = high @ weights
+        return plain_product(high, leading_bits(weights, WEIGHT_BITS))
+    product = plain_product(high, weights)
     if phases == 2:
         return product
     product = product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
@@ -142,28 +140,30 @@ def _accumulated(
     destination: torch.Tensor,
     phases: int,
     fp32: bool,
-    exact: bool,
     block: int | None,
     meeting: Meeting,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, float]:
+    """What the destinations hold then, and with BF16 ones a power of two that the largest weight reaches."""
     from pytest_ttbringup.emulation.numerics.compiled import product
     from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH
 
     activations, weights = _padded(activations, weights)
     result = destination.contiguous().clone()
-    arrays, step = _arrays(activations, weights, result, fp32, exact)
+    arrays = _arrays(activations, weights, result, fp32)
     where = {
         "destination": product.IN_DESTINATION,
         "L1": product.IN_L1,
         "L1 to the end": product.IN_L1_TO_THE_END,
     }[meeting]
 
-    def panels(start: int, stop: int) -> None:
+    def panels(start: int, stop: int) -> int:
         columns = start * WIDTH, min(stop * WIDTH, weights.shape[1])
-        product.multiply(*arrays, phases, step, block or activations.shape[1], where, *columns)
+        return product.multiply(  # type: ignore[no-any-return]
+            *arrays, phases, fp32, block or activations.shape[1], where, *columns
+        )
 
-    _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
-    return result
+    largest = _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
+    return result, _power(largest)
 
 
 def _padded(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,34 +175,43 @@ def _padded(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return (pad(a, (0, missing)), pad(b, (0, 0, 0, missing))) if missing else (a, b)
 
 
-def _arrays(
-    activations: torch.Tensor, weights: torch.Tensor, result: torch.Tensor, fp32: bool, exact: bool
-) -> tuple[list[Array], int]:
-    """What the compiled loops take of activations, weights and destinations, and the step function."""
+def _arrays(activations: torch.Tensor, weights: torch.Tensor, result: torch.Tensor, fp32: bool) -> list[Any]:
+    """What the compiled loops take of activations, weights and destinations."""
     import torch
 
-    from pytest_ttbringup.emulation.numerics.compiled import product
+    from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST
 
-    high, low = activation_parts(activations)
-    powers, step = high, product.QUICK
-    if exact:
-        powers = (activations.contiguous().view(torch.int32) & 0x7F800000).view(torch.float32)
-        high, low = high * (1 + 2.0**-14), low * (1 + 2.0**-14)
-        step = product.EXACT_FP32 if fp32 else product.EXACT_BF16
-    return [it.contiguous().numpy() for it in (high, low, powers, weights, result)], step
+    parts = [it * (1 + 2.0**-14) for it in activation_parts(activations)]
+    bits = activations.contiguous().view(torch.int32)
+    unused = [1] * activations.dim()
+    unused[:-2] = activations.shape[:-2]
+    if fp32:
+        exponents = [(bits & 0x7F800000).view(torch.float32), torch.empty(unused, dtype=torch.uint8)]
+    else:
+        near = ((bits >> 23) & 255).sub_(LOWEST).clamp_(0, 127).to(torch.uint8)
+        exponents = [torch.empty(unused), near]
+    return [it.contiguous().numpy() for it in (*parts, *exponents, weights, result)]
 
 
-def _in_threads(function: Callable[[int, int], None], count: int, work: int) -> None:
-    """Call `function` on ranges that make up 0 … `count`, side by side where `work` (multiply-adds) is worth it."""
+def _power(exponent: int) -> float:
+    """The power of two of an exponent as the compiled loops count."""
+    from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST
+
+    return 2.0 ** (exponent + LOWEST - 127)
+
+
+def _in_threads(function: Callable[[int, int], int], count: int, work: int) -> int:
+    """Call `function` on ranges that make up 0 … `count`, side by side where `work` (multiply-adds) is worth it; the
+    largest of what it returns.
+    """
     import torch
 
     threads = torch.get_num_threads() if work > _WORTH_A_THREAD else 1
     share = -(-count // threads)
     if share >= count:
-        function(0, count)
-    else:
-        starts = range(0, count, share)
-        list(_threads().map(function, starts, (min(start + share, count) for start in starts)))
+        return function(0, count)
+    starts = range(0, count, share)
+    return max(_threads().map(function, starts, (min(start + share, count) for start in starts)))
 
 
 @cache

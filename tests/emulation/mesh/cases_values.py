@@ -189,3 +189,14 @@ def test_in_place_updates_part_what_was_shared(mesh_device: ttnn.MeshDevice) -> 
     for part, row in zip(parts(cache), parts(rows), strict=True):
         assert torch.equal(part[:, :, :32], row)
         assert not part[:, :, 32:].any()
+
+
+@pytest.mark.parametrize("mesh_device", [(2, 4)], indirect=True)
+def test_one_chips_part_through_a_composer_of_the_mesh(mesh_device: ttnn.MeshDevice) -> None:
+    x = random(1, 1, 32, 256)
+    placed = place(x, ttnn.ShardTensor2dMesh(mesh_device, dims=(None, 3), mesh_shape=(ROWS, COLS)), mesh_device)
+    composer = ttnn.ConcatMeshToTensor(mesh_device, dim=-1)
+    for chip, part in enumerate(ttnn.get_device_tensors(placed)):
+        columns = slice(64 * (chip % 4), 64 * (chip % 4) + 64)
+        assert torch.equal(ttnn.to_torch(part, mesh_composer=composer), x[..., columns])
+    assert ttnn.to_torch(placed, mesh_composer=composer).shape[-1] == 8 * 64

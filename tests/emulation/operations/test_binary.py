@@ -234,3 +234,31 @@ def test_fused_activations(device: ttnn.MeshDevice, operation: str, name: str) -
     check_with_control(after, function(plain(a.double(), b.double())), atol=1e-2)
     before = getattr(ttnn, operation)(on_tiles(a, device), on_tiles(b, device), input_tensor_a_activations=[kind])
     check_with_control(before, plain(function(a.double()), b.double()), atol=1e-2)
+
+
+PARAMETRIC = {
+    "HARDTANH": ((-0.5, 0.75), lambda x: x.clamp(-0.5, 0.75)),
+    "CELU": ((1.5,), lambda x: F.celu(x, 1.5)),
+    "SOFTSHRINK": ((0.25,), lambda x: F.softshrink(x, 0.25)),
+    "MAXIMUM": ((0.5,), lambda x: x.clamp(min=0.5)),
+    "THRESHOLD": ((0.5, 3.0), lambda x: F.threshold(x, 0.5, 3.0)),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETRIC)
+def test_fused_activations_with_parameters(device: ttnn.MeshDevice, name: str) -> None:
+    setting = Setting((1, 1, 32, 64), "tile", ttnn.bfloat16, 11)
+    a, b = (values(setting, -2, 2, number=number) for number in (1, 2))
+    parameters, function = PARAMETRIC[name]
+    activation = ttnn.UnaryWithParam(getattr(ttnn.UnaryOpType, name), *parameters)
+    out = ttnn.add(on_tiles(a, device), on_tiles(b, device), activations=[activation])
+    check_with_control(out, function(a.double() + b.double()), atol=1e-2)
+
+
+def test_one_activation_with_its_parameter_as_a_pair(device: ttnn.MeshDevice) -> None:
+    setting = Setting((1, 1, 64, 64), "tile", ttnn.bfloat16, 12)
+    a, b = (values(setting, -1, 1, number=number) for number in (1, 2))
+    out = ttnn.experimental.minimal_matmul(
+        on_tiles(a, device), on_tiles(b, device), fused_activation=(ttnn.UnaryOpType.GELU, False)
+    )
+    check_with_control(out, F.gelu(a.double() @ b.double()), atol=5e-2)

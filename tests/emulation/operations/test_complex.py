@@ -52,3 +52,18 @@ def test_complex_product(device: ttnn.MeshDevice) -> None:
     expected = torch.complex(parts[0], parts[1]) * torch.complex(parts[2], parts[3])
     check_with_control(real, expected.real.double(), atol=1e-2)
     check_with_control(imaginary, expected.imag.double(), atol=1e-2)
+
+
+@settings(max_examples=3)
+@given(name=st.sampled_from(["add", "sub", "mul", "div"]), seed=st.integers(0, 2**31))
+def test_complex_gradients(device: ttnn.MeshDevice, name: str, seed: int) -> None:
+    pairs = [[numbers(seed + 2 * index + part, 1, 1, 32, 64) for part in (0, 1)] for index in range(3)]
+    gradient, a, b = (torch.complex(*(it.double() for it in pair)) for pair in pairs)
+    a.requires_grad_(), b.requires_grad_()
+    expected = torch.autograd.grad(getattr(torch, name)(a, b), (a, b), gradient)
+    tensors = [ttnn.complex_tensor(*(on_tiles(it, device) for it in pair)) for pair in pairs]
+    extra = {"sub": [1.0], "add": [1.0]}.get(name, [])
+    out = getattr(ttnn, f"{name}_bw")(*tensors, *extra, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+    for found, wanted in zip(out, expected, strict=True):
+        check_with_control(found.real, wanted.real.clone(), atol=2e-2)
+        check_with_control(found.imag, wanted.imag.clone(), atol=2e-2)

@@ -102,6 +102,20 @@ def test_padding_of_tiles(device: ttnn.MeshDevice) -> None:
     assert padded.sum() == 3 * (32 * 32 - 17)
 
 
+@settings(max_examples=4)
+@given(fill=st.sampled_from([0.0, 1.5, -2.0]), rows=st.sampled_from([17, 33]), columns=st.sampled_from([30, 65]))
+def test_padding_read_as_values(device: ttnn.MeshDevice, fill: float, rows: int, columns: int) -> None:
+    x = numbers(1, rows, columns)
+    tiles = ttnn.to_layout(in_rows(x, device), ttnn.TILE_LAYOUT, pad_value=fill)
+    whole = ttnn.untilize_with_unpadding(tiles, [size - 1 for size in tiles.padded_shape])
+    expected = torch.nn.functional.pad(x, (0, -columns % 32, 0, -rows % 32), value=fill)
+    check_with_control(whole, expected, rtol=0.0, atol=0.0)
+    computed = ttnn.neg(tiles)  # leaves whatever the kernel made of the padding
+    unknown = ttnn.to_torch(ttnn.untilize_with_unpadding(computed, [size - 1 for size in computed.padded_shape]))
+    assert unknown[rows:].isnan().all()
+    assert torch.equal(unknown[:rows, :columns].float(), -x)
+
+
 def test_a_slice_bounded_by_tensors(device: ttnn.MeshDevice) -> None:
     x = numbers(1, 32, 64)
     starts, ends = (ttnn.from_torch(torch.tensor(it), dtype=ttnn.int32, device=device) for it in ([0, 8], [16, 32]))

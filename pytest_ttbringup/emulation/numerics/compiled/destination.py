@@ -64,17 +64,3 @@ def add_fp32(first: int, first_exponent: int, second: int, second_exponent: int,
     nearest += int32(1) if tie else int32(0)
     result = as_float(nearest) * as_float((top - int32(23)) << int32(23))
     return as_float(as_int(result) | (sign & int32(-0x80000000)))
-
-
-@njit(inline="always")
-def add_bf16_quickly(first: float, second: float, destination: float) -> float:
-    """As `add_bf16` for sums given as floats, of which the alignment of the single products is not known: the largest
-    exponent of the three stands in for the largest of all products, and halves are rounded to even in the sums.
-    """
-    bits = max(as_int(first) & int32(0x7FFFFFFF), as_int(second) & int32(0x7FFFFFFF))
-    bits = max(bits, as_int(destination) & int32(0x7FFFFFFF)) & int32(0x7F800000)
-    # 1.5 * 2 ** 13 times the largest power of two: adding and subtracting it leaves eleven bits
-    shift = as_float(bits + int32((13 << 23) + 0x400000))
-    away = destination * as_float(int32(0x3F800008))  # 1 + 2 ** -20 makes its ties go away from zero
-    total = ((first + shift) - shift) + ((second + shift) - shift) + ((away + shift) - shift)
-    return as_float((as_int(total) + int32(0x8000)) & int32(-0x10000))

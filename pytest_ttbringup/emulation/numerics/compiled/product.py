@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import int32, njit
 
+from pytest_ttbringup.emulation.numerics.compiled.bf16_step import add_step, find_units, split
 from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
-from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH, exact, quick_bf16
+from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH, exact
 
 Array = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.int32]
 
-QUICK, EXACT_BF16, EXACT_FP32 = 0, 1, 2
-"""Which step function."""
+PANEL = 16 * WIDTH
 
 IN_DESTINATION, IN_L1, IN_L1_TO_THE_END = 0, 1, 2
 """Where blocks of the inner size meet: in the destination; in L1, and the last block continues from there; in L1, the
@@ -40,29 +42,99 @@ def load(panels: Array, weights: Array, row: int, column: int, width: int) -> No
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def multiply_panel(activations: Array, powers: Array, panels: Array, phase: int, step: int, tile: Array) -> None:
-    """Add activations [M, 16] times a panel to the destinations [M, WIDTH], in one phase."""
-    weights, weight_powers = panels[phase & 1], panels[2]
-    below = int32((-5 if phase & 1 else 0) - (7 if phase & 2 else 0))
-    for i in range(activations.shape[0]):
-        if step == QUICK:
-            quick_bf16(activations[i], weights, tile[i])
-        else:
-            exact(activations[i], powers[i], weights, weight_powers, below, step == EXACT_FP32, tile[i])
+def add_tile_fp32(
+    high: Array,
+    low: Array,
+    powers: Array,
+    weights: Array,
+    first: int,
+    last: int,
+    column: int,
+    width: int,
+    phases: int,
+    panels: Array,
+    tile: Array,
+) -> None:
+    """Add columns `first` … `last` of the activations (16 or 32) times as many rows of weights, from a column on, to
+    FP32 destinations [M, WIDTH]: all in one phase, then all in the next (LLK `matmul_block`).
+    """
+    halves = (last - first) // 16
+    for half in range(halves):
+        load(panels[half], weights, first + 16 * half, column, width)
+    for phase in range(phases):
+        activations = low if phase & 2 else high
+        below = int32((-5 if phase & 1 else 0) - (7 if phase & 2 else 0))
+        for half in range(halves):
+            part = slice(first + 16 * half, first + 16 * half + 16)
+            for i in range(high.shape[0]):
+                exact(
+                    activations[i, part],
+                    powers[i, part],
+                    panels[half, phase & 1],
+                    panels[half, 2],
+                    below,
+                    True,
+                    tile[i],
+                )
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def multiply_tile(
-    high: Array, low: Array, powers: Array, panels: Array, first: int, last: int, phases: int, step: int, tile: Array
+def add_tile_bf16(
+    high: Array,
+    low: Array,
+    exponents: Bytes,
+    weights: Array,
+    first: int,
+    last: int,
+    column: int,
+    width: int,
+    phases: int,
+    panels: Array,
+    bytes_: Bytes,
+    units: Array,
+    edge: Array,
+    largest: Words,
+    tile: Array,
 ) -> None:
-    """Add columns `first` … `last` of the activations (16 or 32) times panels: all in one phase, then all in the next
-    (LLK `matmul_block`).
-    """
-    for phase in range(phases):
-        activations = low if phase & 2 else high
-        for half in range((last - first) // 16):
-            part = slice(first + 16 * half, first + 16 * half + 16)
-            multiply_panel(activations[:, part], powers[:, part], panels[half], phase, step, tile)
+    """As `add_tile_fp32`, to BF16 destinations; what comes before `tile` is room to work in."""
+    rows, inner = high.shape
+    halves = (last - first) // 16
+    for half in range(halves):
+        row = first + 16 * half
+        if width == WIDTH:
+            split(
+                weights,
+                row * weights.shape[1] + column,
+                weights.shape[1],
+                panels,
+                2 * half * PANEL,
+                bytes_,
+                half * PANEL,
+                largest,
+            )
+        else:
+            edge[:, :width] = weights[row : row + 16, column : column + width]
+            split(edge, 0, WIDTH, panels, 2 * half * PANEL, bytes_, half * PANEL, largest)
+    for i in range(rows):
+        start = i * inner + first
+        for half in range(halves):
+            find_units(exponents, start + 16 * half, bytes_, half * PANEL, units, 2 * half * WIDTH)
+        for phase in range(phases):
+            activations = low if phase & 2 else high
+            power = np.float32((2.0**-5 if phase & 1 else 1.0) * (2.0**-7 if phase & 2 else 1.0))
+            for half in range(halves):
+                panel = (2 * half + (phase & 1)) * PANEL
+                add_step(
+                    activations,
+                    start + 16 * half,
+                    panels,
+                    panel,
+                    units,
+                    2 * half * WIDTH,
+                    power,
+                    tile,
+                    i * WIDTH,
+                )
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -84,32 +156,39 @@ def multiply(
     high: Array,
     low: Array,
     powers: Array,
+    exponents: Bytes,
     weights: Array,
     out: Array,
     phases: int,
-    step: int,
+    fp32: bool,
     block: int,
     meeting: int,
     start: int,
     stop: int,
-) -> None:
+) -> int:
     """Add activations times weights to the columns `start` … `stop` of `out` [M, N]; the other columns are untouched.
 
     Args:
-        high: [M, K], what phases 0 and 1 multiply of the activations; for exact steps see `exact`.
-        low: [M, K], what phases 2 and 3 do.
-        powers: [M, K], for exact steps.
+        high: [M, K], what phases 0 and 1 multiply of the activations, times 1 + 2 ** -14.
+        low: [M, K], what phases 2 and 3 do, likewise.
+        powers: [M, K], the power of two of each activation's exponent, for FP32 destinations.
+        exponents: [M, K], of the activations, from `bf16_step.LOWEST` on, for BF16 ones.
         weights: [K, N].
         out: what the destinations hold before, and after.
         phases: 1 to 4.
-        step: a step function.
+        fp32: whether destinations are FP32, else BF16.
         block: of K, a multiple of 16.
         meeting: where blocks meet.
         start: a column.
         stop: a column.
+
+    Returns:
+        With BF16 destinations the weights' largest exponent, as `exponents` counts; else 0.
     """
     rows, inner = high.shape
-    panels = np.zeros((2, 3, 16 * WIDTH), np.float32)
+    panels, edge = np.zeros((2, 3, PANEL), np.float32), np.zeros((16, WIDTH), np.float32)
+    halves, bytes_ = np.zeros((2, 2, PANEL), np.float32), np.zeros((2, PANEL), np.uint8)
+    units, largest = np.zeros((4, WIDTH), np.float32), np.zeros(8, np.int32)
     tile, partial = np.zeros((rows, WIDTH), np.float32), np.zeros((rows, WIDTH), np.float32)
     for j in range(start, stop, WIDTH):
         width = min(WIDTH, stop - j)
@@ -123,19 +202,40 @@ def multiply(
                     tile[:] = np.float32(0)
             for k in range(first, last, 32):
                 end = min(last, k + 32)
-                for half in range((end - k) // 16):
-                    load(panels[half], weights, k + 16 * half, j, width)
-                multiply_tile(high, low, powers, panels, k, end, phases, step, tile)
+                if fp32:
+                    add_tile_fp32(high, low, powers, weights, k, end, j, width, phases, panels, tile)
+                else:
+                    room = (halves, bytes_, units, edge, largest)
+                    add_tile_bf16(high, low, exponents, weights, k, end, j, width, phases, *room, tile)
             if meeting == IN_L1_TO_THE_END or (meeting == IN_L1 and last < inner):
-                add_in_l1(partial, tile, first == 0, step == EXACT_FP32)
+                add_in_l1(partial, tile, first == 0, fp32)
         if meeting == IN_L1_TO_THE_END:
             tile[:] = partial
         out[:, j : j + width] = tile[:, :width]
+    return largest.max()
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def multiply_many(high: Array, low: Array, powers: Array, weights: Array, out: Array, phases: int, step: int) -> None:
+def multiply_many(
+    high: Array, low: Array, powers: Array, exponents: Bytes, weights: Array, out: Array, phases: int, fp32: bool
+) -> int:
     """`multiply` without blocks for each of G: activations [G, M, K], weights [G, K, N], destinations [G, M, N]."""
     inner, columns = weights.shape[1], weights.shape[2]
+    largest = 0
     for g in range(out.shape[0]):
-        multiply(high[g], low[g], powers[g], weights[g], out[g], phases, step, inner, IN_DESTINATION, 0, columns)
+        here = multiply(
+            high[g],
+            low[g],
+            powers[g],
+            exponents[g],
+            weights[g],
+            out[g],
+            phases,
+            fp32,
+            inner,
+            IN_DESTINATION,
+            0,
+            columns,
+        )
+        largest = max(largest, here)
+    return largest

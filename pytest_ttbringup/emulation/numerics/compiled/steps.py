@@ -1,4 +1,5 @@
-"""One step of the matrix unit for a row of destinations: sixteen of the inner size in one fidelity phase.
+"""One step of the matrix unit for a row of destinations: sixteen of the inner size in one fidelity phase, for matmuls
+with FP32 destinations and for sums of rows. `bf16_step` is the faster one of matmuls with BF16 destinations.
 
 The sixteen products fall into two groups of eight. Written out, since numba gives LLVM no loop short enough to unroll
 and wide enough to vectorize otherwise: this is where the time goes.
@@ -13,48 +14,12 @@ import numpy.typing as npt
 from numba import int32, njit
 
 from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
-from pytest_ttbringup.emulation.numerics.compiled.destination import add_bf16, add_bf16_quickly, add_fp32
+from pytest_ttbringup.emulation.numerics.compiled.destination import add_bf16, add_fp32
 
 WIDTH = 64
 """Columns of a panel: 16 rows of them fit the first-level cache beside the destinations."""
 
 Array = npt.NDArray[np.float32]
-
-
-@njit(nogil=True, fastmath={"contract"}, error_model="numpy", cache=True)
-def quick_bf16(activations: Array, weights: Array, destination: Array) -> None:
-    """Each group is one dot product in FP32; see `add_bf16_quickly`."""
-    p, d = weights, destination
-    a0, a1, a2, a3, a4, a5, a6, a7 = (
-        activations[0],
-        activations[1],
-        activations[2],
-        activations[3],
-        activations[4],
-        activations[5],
-        activations[6],
-        activations[7],
-    )
-    b0, b1, b2, b3, b4, b5, b6, b7 = (
-        activations[8],
-        activations[9],
-        activations[10],
-        activations[11],
-        activations[12],
-        activations[13],
-        activations[14],
-        activations[15],
-    )
-    for j in range(WIDTH):
-        first = a0 * p[j] + a1 * p[WIDTH + j]
-        first += a2 * p[2 * WIDTH + j] + a3 * p[3 * WIDTH + j]
-        first += a4 * p[4 * WIDTH + j] + a5 * p[5 * WIDTH + j]
-        first += a6 * p[6 * WIDTH + j] + a7 * p[7 * WIDTH + j]
-        second = b0 * p[8 * WIDTH + j] + b1 * p[9 * WIDTH + j]
-        second += b2 * p[10 * WIDTH + j] + b3 * p[11 * WIDTH + j]
-        second += b4 * p[12 * WIDTH + j] + b5 * p[13 * WIDTH + j]
-        second += b6 * p[14 * WIDTH + j] + b7 * p[15 * WIDTH + j]
-        d[j] = add_bf16_quickly(first, second, d[j])
 
 
 @njit(nogil=True, fastmath={"contract"}, error_model="numpy", cache=True)
