@@ -26,7 +26,7 @@ def by_hand(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, looks: torch.Tens
 def test_decode(window: int | None, users: int, kv_heads: int, group: int, keys: int, data: st.DataObject) -> None:
     q, k, v = (torch.randn(users, *shape, 8) for shape in ((kv_heads * group, 1), (kv_heads, keys), (kv_heads, keys)))
     last = torch.tensor(data.draw(st.lists(st.integers(-1, keys - 1), min_size=users, max_size=users)))[:, None]
-    setting = AttentionSetting.for_decode(0.3, keys, None, None, half_tiles=False)
+    setting = AttentionSetting.for_decode(0.3, keys, None, None, half_tiles=False, cache=keys)
     index = torch.arange(keys)
     looks = (index <= last) & (index > last - (window or keys + 1))
     out = Exact().attention(q, k, v, AttentionMask(last, window), setting).double()
