@@ -142,9 +142,8 @@ def test_functions_with_parameters(compute: Compute, mesh_device: ttnn.MeshDevic
     assert torch.equal(alone, vector_unit.softplus(values, 2.0, 10.0))
     assert not torch.equal(alone, vector_unit.softplus(values))
     assert not torch.equal(alone, torch.nn.functional.softplus(values, 2.0, 10.0).bfloat16().float())
-    fused = ttnn.multiply(
-        x, one, input_tensor_a_activations=[ttnn.UnaryWithParam(ttnn.UnaryOpType.SOFTPLUS, [2.0, 10.0])]
-    )
+    softplus = ttnn.UnaryWithParam(ttnn.UnaryOpType.SOFTPLUS, 2.0, 10.0)
+    fused = ttnn.multiply(x, one, input_tensor_a_activations=[softplus])
     assert torch.equal(ttnn.to_torch(fused).float(), alone)
     own = ttnn.to_torch(ttnn.exp(x)).float()
     assert torch.equal(own, vector_unit.exp(values))
