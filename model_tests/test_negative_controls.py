@@ -21,6 +21,7 @@ import ttnn
 from ttnn_models.attention import Attention
 from ttnn_models.config import ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
+from ttnn_models.decode_state import DecodeState
 from ttnn_models.decoder_layer import DecoderLayer
 from ttnn_models.generator import Generation, Generator
 from ttnn_models.lm_head import LMHead
@@ -33,6 +34,7 @@ from ttnn_models.weights import UNCACHED
 
 from pytest_ttbringup.comparison import ComparisonFailure
 from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.generation import sampling
 from pytest_ttbringup.reference.model import BringupModel
 from pytest_ttbringup.stages import stage_of
 
@@ -247,6 +249,28 @@ def test_a_fault_behind_the_first_token_turns_the_text_red(
     spoilt: Any = _Spoilt(generator, lambda tokens: [(token + 1) % model_config.vocab_size for token in tokens])
     with pytest.raises(AssertionError, match="of the tokens are"):
         full_model.test_full_model(model, spoilt, compare, progress)
+
+
+def test_a_cache_that_is_not_overwritten_turns_joining_red(
+    model: BringupModel, generator: Generator, compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who joins is put one position too far, and reads what the slot's last user left behind."""
+    write = DecodeState.write_positions
+    monkeypatch.setattr(
+        DecodeState,
+        "write_positions",
+        lambda self, positions: write(self, [place + (place >= 0) for place in positions]),
+    )
+    with pytest.raises(AssertionError, match="who (stays|joins at a used slot) gets the same text"):
+        full_model.test_full_model_users_join_and_leave(model, generator, compare)
+
+
+def test_draws_without_top_p_turn_sampling_red(
+    model: BringupModel, generator: Generator, compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "filtered", lambda logits, _: torch.softmax(logits.double(), -1))
+    with pytest.raises(AssertionError, match="tokens are among the reference's likeliest"):
+        full_model.test_full_model_sampling(model, generator, compare, None)
 
 
 def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
