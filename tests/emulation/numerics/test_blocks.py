@@ -31,7 +31,7 @@ def block(mesh_device: ttnn.MeshDevice, rows: int, inner: int, columns: int, **h
 def test_two_tiles_where_a_side_is_narrow(mesh_device: ttnn.MeshDevice) -> None:
     assert block(mesh_device, 32, 512, 256) == 2  # one row of tiles
     assert block(mesh_device, 32, 480, 256) == 1  # fifteen tiles are not even
-    assert block(mesh_device, 64, 512, 640) == 2  # ten times as wide as high
+    assert block(mesh_device, 64, 1024, 640) == 2  # ten times as wide as high: no share of four tiles
 
 
 def test_a_column_of_cores_has_its_share_of_dram(mesh_device: ttnn.MeshDevice) -> None:
