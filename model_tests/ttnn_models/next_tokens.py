@@ -92,7 +92,6 @@ class NextTokens:
 
     def after_prefill(self, user: Draws) -> Callable[[ttnn.Tensor, int], int]:
         """What chooses this user's token from logits [1, 1, 32, V] and a row of them, as a decode step would."""
-
         join = self.model.parallelism.join  # every instance reads the same prompt
 
         def choose(logits: ttnn.Tensor, row: int) -> int:

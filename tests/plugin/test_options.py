@@ -34,6 +34,7 @@ def test_defaults(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         target_reason="no Tenstorrent device found",
         system="n150",
         mesh=(1, 1),
+        parallel=None,
         numerics=DEFAULT_NUMERICS,
         precision="default",
         pcc_threshold=None,

@@ -17,11 +17,8 @@ _ROWS = 32
 """Rows of a tile, in which tokens are moved."""
 
 
-@semantics(
-    "ttnn.experimental.deepseek_grouped_gate",
-    "ttnn.experimental.deepseek_prefill.moe_grouped_topk",
-    refuses=("padding_config", "biased_scores"),
-)
+@semantics("ttnn.experimental.deepseek_prefill.moe_grouped_topk", refuses=("padding_config", "biased_scores"))
+@semantics("ttnn.experimental.deepseek_grouped_gate")
 def grouped_gate(
     scores: torch.Tensor,
     bias: torch.Tensor,
