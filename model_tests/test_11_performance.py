@@ -24,6 +24,7 @@ from ttnn_models.traced_step import TracedStep
 
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
+from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
 from pytest_ttbringup.reference.generation import reference_logits
 from pytest_ttbringup.reference.model import BringupModel
 from pytest_ttbringup.run import target_of
@@ -252,3 +253,21 @@ def test_performance_traced_text(model: BringupModel, users: Users, compare: Com
         written.append(texts[0])
     differing = [user for user, (one, other) in enumerate(zip(*written, strict=True)) if one != other]
     compare.check("the traced generator writes the eager texts", not differing, f"not users {differing}")
+
+
+def test_performance_traced_draws(model: BringupModel, users: Users, compare: Compare) -> None:
+    """Greedy users, and such as device and host draw for: each kind of traced step gives the eager texts."""
+    on_device, on_host = SamplingConfig(1.0, top_k=20, top_p=0.9, seed=1), SamplingConfig(1.0, top_p=0.9, seed=2)
+    prompts = [model.encode(prompt) for prompt in model.prompts(3)]
+    batches = ([GREEDY] * 3, [GREEDY, on_device, on_device], [GREEDY, on_host, on_device], [on_host, GREEDY, GREEDY])
+    written = []
+    for trace in (False, True):
+        generator = Generator(users.causal_lm, prefill=True, trace=trace, kv_caches=users.kv_caches)
+        try:
+            written.append([generator.generate(prompts, max_new_tokens=4, sampling=batch) for batch in batches])
+        finally:
+            generator.release()
+    for number, (eager, traced) in enumerate(zip(*written, strict=True)):
+        compare.check(
+            f"traced steps write the eager texts in batch {number}", traced == eager, f"{traced}, not {eager}"
+        )
