@@ -28,6 +28,22 @@ def positions_at(place: str, positions: int, users: int = DECODE_BATCH) -> torch
     return torch.full((users,), {"first": 0, "middle": positions // 2, "last": positions - 1}[place])
 
 
+def heads_by_chip(config: ModelConfig, heads: torch.Tensor) -> torch.Tensor:
+    """Keys or values [B, K, h] → [C, B of a chip, K of a chip, h]: what each chip of the mesh should hold of them."""
+    slots = config.head_split.to_slots(heads[:, :, None])[:, :, 0]  # [B, K of all chips of an instance, h]
+    instances = slots.unflatten(0, (config.parallelism.data, -1)).unflatten(2, (config.parallelism.tensor, -1))
+    chips: torch.Tensor = instances.transpose(1, 2).flatten(0, 1)
+    return chips
+
+
+def cached_by_chip(config: ModelConfig, cache: ttnn.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """What each chip's contiguous cache of keys or values [B, K, S, h] holds at each user's position → [C, B, K, h]."""
+    chips = [part.float() for parts in config.parallelism.parts(cache) for part in parts]
+    instances = positions.split(DECODE_BATCH)
+    own = [instances[chip // config.parallelism.tensor] for chip in range(len(chips))]
+    return torch.stack([chip[torch.arange(DECODE_BATCH), :, at] for chip, at in zip(chips, own, strict=True)])
+
+
 def prompts_for(model: BringupModel, users: int) -> list[str]:
     """A prompt for each user; where they are more than the prompts, every chip's 32 come in another order."""
     prompts = model.prompts()

@@ -24,6 +24,8 @@ TOP1, TOP5 = 0.9, 0.99
 """Least shares of all tokens that are the reference's best, and among its five best: those of teacher forcing."""
 
 TOP_K = 20
+NEAR_TIE = 0.25
+"""Logits that the reference has this near together may change places in TT-NN: BF16 has steps of 1/8 from 16 to 32."""
 MASS_SLACK = 0.05
 """By how much the probabilities of likelier tokens may sum to more than top-p under the reference: TT-NN's own sums
 differ by what its formats lose."""
@@ -108,7 +110,7 @@ def test_full_model_users_join_and_leave(model: BringupModel, generator: Generat
 @pytest.mark.parametrize("top_k", [TOP_K, None], ids=["drawn on the device", "drawn on the host"])
 def test_full_model_sampling(model: BringupModel, generator: Generator, compare: Compare, top_k: int | None) -> None:
     """A seed gives one text, alone and among others, of tokens that the reference finds likely, too."""
-    sampling = SamplingConfig(1.0, top_k=top_k, top_p=0.8, seed=model.seed)
+    sampling = SamplingConfig(1.0, top_k=top_k, top_p=0.5, seed=model.seed)
     prompts = [model.encode(prompt) for prompt in model.prompts(5)]
     batch = generator.generate(
         prompts, max_new_tokens=8, sampling=[GREEDY, sampling, GREEDY, replace(sampling, seed=1), sampling]
@@ -128,10 +130,10 @@ def test_full_model_sampling(model: BringupModel, generator: Generator, compare:
 
 
 def _mass_before(model: BringupModel, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
-    """What the probabilities of the tokens sum to that the reference finds likelier than each of the answer's, [T]."""
+    """What the probabilities of the tokens sum to that the reference finds clearly likelier than the answer's, [T]."""
     logits = reference_logits(model.reference, [*prompt, *answer])[len(prompt) - 1 : -1]
     chosen = logits.gather(1, torch.tensor(answer)[:, None])
-    return torch.where(logits > chosen, torch.softmax(logits, -1), 0).sum(-1)
+    return torch.where(logits > chosen + NEAR_TIE, torch.softmax(logits, -1), 0).sum(-1)
 
 
 def test_full_model_decodes_on_the_device(model: BringupModel, generator: Generator, compare: Compare) -> None:

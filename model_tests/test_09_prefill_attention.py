@@ -66,7 +66,7 @@ def test_prefill_attention(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return parallelism.residual_on_host(out)[:, :, :tokens]
+        return parallelism.prefilled(out, tokens)
 
     compare(lambda _: expected.output, prefill, padded(x, chunk.rows), name="prefill_attention output", axes=ROWS)
     compare_cache(compare, "prefill_attention", expected[1:], before, kv_cache)
@@ -108,7 +108,7 @@ def test_prefill_attention_in_chunks(
         out = attention.prefill(
             rows, chunk=chunk, rotary_tables=rotary.prefill_tables(chunk.positions), kv_cache=caches[name]
         )
-        return parallelism.residual_on_host(out)[0, 0, :length]
+        return parallelism.prefilled(out, length)[0, 0]
 
     out = torch.cat([prefill("chunks", start, length) for start, length in chunks])
     whole = prefill("whole", 0, tokens)
@@ -154,14 +154,15 @@ def test_prefill_attention_agrees_with_decode(
     def on_device(rows: torch.Tensor) -> ttnn.Tensor:
         return ttnn.from_torch(rows, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
 
-    at_once = model_config.parallelism.residual_on_host(
+    at_once = model_config.parallelism.prefilled(
         attention.prefill(
             on_device(padded(x, chunk.rows)),
             chunk=chunk,
             rotary_tables=rotary.prefill_tables(chunk.positions),
             kv_cache=prefilled,
-        )
-    )[0, 0, :tokens]
+        ),
+        tokens,
+    )[0, 0]
     step_by_step = []
     positions = torch.full((32,), -1)
     for position, row in enumerate(x):
@@ -173,7 +174,7 @@ def test_prefill_attention_agrees_with_decode(
             rotary_tables=rotary.decode_tables(state.rotary_positions),
             kv_cache=decoded,
         )
-        step_by_step.append(model_config.parallelism.residual_on_host(out)[0, 0, USER])
+        step_by_step.append(model_config.parallelism.prefilled(out)[0, 0, USER])
     compare(torch.stack(step_by_step), at_once, name="prefill_attention against decode", axes=("position", "dim"))
     for part, one, other in zip(("key", "value"), read_history(decoded), read_history(prefilled), strict=True):
         compare(

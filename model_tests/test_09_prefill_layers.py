@@ -68,7 +68,7 @@ def test_prefill_layer(
 
     def prefill(x: ttnn.Tensor) -> torch.Tensor:
         out = decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return parallelism.residual_on_host(out)[:, :, :tokens]
+        return parallelism.prefilled(out, tokens)
 
     compare(
         lambda _: expected.output,
@@ -106,7 +106,7 @@ def test_prefill_stack(
     )
     axes = ("position", "dim")
     for number, (hidden, reference) in enumerate(zip(layers, expected.hidden, strict=True), start=1):
-        rows = config.parallelism.residual_on_host(hidden)[0, 0, :tokens]
+        rows = config.parallelism.prefilled(hidden, tokens)[0, 0]
         name = f"prefill_stack after layer {number}"
         compare(reference, rows, name=name, axes=axes, pcc_threshold=STACK_PCC)
         for part, past, cached in zip(

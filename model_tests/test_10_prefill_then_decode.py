@@ -17,6 +17,7 @@ from ttnn_models.config import ModelConfig
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
 from ttnn_models.model_precision import ModelPrecision
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.weights import WeightCache
 
 from pytest_ttbringup.fixtures.compare import Compare
@@ -46,6 +47,7 @@ def test_prefill_then_decode_users_do_not_mix(model: BringupModel, prefilling: G
     full_model.test_full_model_users_do_not_mix(model, prefilling, compare)
 
 
+@pytest.mark.usefixtures("one_instance")
 def test_prefill_agrees_with_prefill_by_decode(
     model: BringupModel,
     generator: Generator,
@@ -73,6 +75,7 @@ def test_prefill_agrees_with_prefill_by_decode(
             )
 
 
+@pytest.mark.usefixtures("one_instance")
 def test_prefill_then_decode_teacher_forcing(
     model: BringupModel, generator: Generator, teacher_forcing: TeacherForcing, progress: Callable[[str], None]
 ) -> None:
@@ -82,6 +85,7 @@ def test_prefill_then_decode_teacher_forcing(
     teacher_forcing(logits, reference_logits(model.reference, text[:-1]), text[1:])
 
 
+@pytest.mark.usefixtures("one_instance")
 @pytest.mark.parametrize("cache", ["contiguous", "paged"])
 def test_prefill_in_chunks_then_decode(model: BringupModel, causal_lm: CausalLM, cache: str, compare: Compare) -> None:
     """A prompt in chunks of 64 gives the logits, K and V of the same prompt at once, and decode goes on alike."""
@@ -117,9 +121,11 @@ def test_prefill_in_chunks_then_decode(model: BringupModel, causal_lm: CausalLM,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_instance")
 def test_prefill_long_then_decode(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
+    parallelism: Parallelism,
     model_precision: ModelPrecision,
     weight_cache: WeightCache,
     teacher_forcing: TeacherForcing,
@@ -127,7 +133,7 @@ def test_prefill_long_then_decode(
 ) -> None:
     """4096 tokens in four chunks and 64 decode steps behind them, or as many as the model's context has room for."""
     prompt = min(LONG, int(model.config.max_position_embeddings) - STEPS)
-    config = ModelConfig.from_hf(model.config, max_seq_len=prompt + STEPS)
+    config = ModelConfig.from_hf(model.config, max_seq_len=prompt + STEPS, parallelism=parallelism)
     causal_lm = CausalLM.from_weights(
         mesh_device,
         config,

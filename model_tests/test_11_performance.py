@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import ttnn
+from decode_inputs import prompts_for
 from ttnn_models.decode_state import DecodeState
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
@@ -45,12 +46,12 @@ POSITIONS, PREFILLED = 96, 70
 
 
 class Users:
-    """32 users at the first token of their prompts, and KV caches that they fill anew each time."""
+    """32 users of each instance at the first token of their prompts, and KV caches that they fill anew each time."""
 
     def __init__(self, model: BringupModel, causal_lm: CausalLM) -> None:
         self.causal_lm = causal_lm
-        self.prompts = [model.encode(prompt) for prompt in model.prompts()]
-        self.state = DecodeState(causal_lm.mesh_device)
+        self.prompts = [model.encode(prompt) for prompt in prompts_for(model, causal_lm.config.users)]
+        self.state = DecodeState(causal_lm.mesh_device, causal_lm.parallelism)
         self.kv_caches = causal_lm.new_kv_caches()
 
     def start(self) -> None:
@@ -148,13 +149,13 @@ def test_performance_asynchronous_reads(
 
 def test_performance_two_queues(users: Users, compare: Compare) -> None:
     """Tokens written and logits read on queue 1 while queue 0 computes: the logits of one queue, bit for bit."""
-    given = [[(7 * step + 3 * user + 1) % 500 for user in range(32)] for step in range(FORCED_STEPS)]
+    given = [[(7 * step + 3 * user + 1) % 500 for user in range(users.state.users)] for step in range(FORCED_STEPS)]
     users.start()
     expected = []
     for tokens in given:
         users.state.write_tokens(tokens)
         logits = users.causal_lm.decode_forced(users.state, users.kv_caches)
-        expected.append(ttnn.to_torch(ttnn.get_device_tensors(logits)[0])[0, 0])
+        expected.append(users.causal_lm.parallelism.take(logits, data=2)[0, 0])
     pipeline = ForcedPipeline(users.causal_lm, users.state, users.kv_caches)
     try:
         users.start()
@@ -193,7 +194,8 @@ def test_performance_moves_nothing_but_tokens(users: Users, compare: Compare, mo
         users.step()
     compare.check("a step moves nothing between host and device", not moved, f"it moves {moved[:3]}")
     users.state.read_tokens()
-    compare.check("tokens are seen when they are read", moved == [("from_device", [1, 32])], f"seen: {moved}")
+    tokens = [("from_device", [1, 32])] * users.causal_lm.parallelism.data
+    compare.check("tokens are seen when they are read", moved == tokens, f"seen: {moved}")
 
 
 def watch_transfers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
@@ -225,6 +227,7 @@ def watch_transfers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int
     return moved
 
 
+@pytest.mark.usefixtures("one_instance")
 def test_performance_teacher_forcing(
     model: BringupModel,
     users: Users,
@@ -245,6 +248,7 @@ def test_performance_teacher_forcing(
     teacher_forcing(logits[1], reference_logits(model.reference, text[:-1]), text[1:])
 
 
+@pytest.mark.usefixtures("one_instance")
 def test_performance_traced_text(model: BringupModel, users: Users, compare: Compare) -> None:
     """Prompts prefilled behind the capture, then replays: the texts of the eager generator."""
     prompts = [model.chat(prompt) for prompt in model.prompts()]

@@ -19,9 +19,10 @@ import test_03_decode_layer as layers
 import test_04_decode_stack as stacks
 import test_06_full_model as full_model
 import test_07_teacher_forcing as forcing
+import test_09_prefill as prefill
 import torch
 import ttnn
-from decode_inputs import decode_state, positions_at, write_history
+from decode_inputs import cached_by_chip, decode_state, heads_by_chip, positions_at, write_history
 from ttnn_models.attention import Attention
 from ttnn_models.config import DECODE_BATCH, TILE_SIZE, ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
@@ -34,6 +35,7 @@ from ttnn_models.model import CausalLM
 from ttnn_models.parallelism import SINGLE, Form, Parallelism, Residual
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rms_norm import RMSNorm
+from ttnn_models.rope import to_interleaved
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
 
@@ -41,6 +43,7 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
 from pytest_ttbringup.fixtures.tensors import to_mesh
+from pytest_ttbringup.reference.decode import reference_decode_attention
 from pytest_ttbringup.reference.model import BringupModel, LayerKey
 
 pytestmark = pytest.mark.stage("tensor parallel")
@@ -49,6 +52,9 @@ ONE_CHIP_PCC = 0.9999
 """Least PCC against the same module on one chip: of a module, where only the order and the rounding of sums differ."""
 ROUNDINGS = 16
 """Most by which an output may differ from one chip's, in bfloat16 roundings (2^-8) at the output's root mean square."""
+
+PREFILLED = 333
+"""Tokens of a prefill, no multiple of a tile."""
 
 Decode = Callable[[ttnn.Tensor], ttnn.Tensor]
 Build = Callable[[ModelConfig, slice], Decode]
@@ -182,6 +188,37 @@ def test_tensor_parallel_attention(
     against_one_chip(f"attention {cache}", build, x, "whole", "residual")
 
 
+def test_tensor_parallel_kv_heads(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+    precision: PrecisionConfig,
+    compare: Compare,
+) -> None:
+    """Every chip writes the KV heads that its query heads want, by chip."""
+    users, slots = model_config.users, model_config.max_seq_len
+    keys, values = model.decode_history(slots, users)
+    positions = positions_at("mixed", slots, users)
+    x = model.decode_activations(users, point="attention")
+    expected = reference_decode_attention(model.reference, 0, x, keys, values, positions)
+    attention = Attention(mesh_device, model_config, model.layer_weights("first"), rotary=rotary, precision=precision)
+    step = _step(mesh_device, model_config, precision, rotary, keys, values, positions)
+    spread = model_config.parallelism.spread("whole", "residual")
+    attention.decode(to_mesh(x[None, None], lambda: mesh_device, spread), **step)
+    cache = step["kv_cache"]
+    for name, written, cached in (
+        ("keys", to_interleaved(expected.keys), cache.keys),
+        ("values", expected.values, cache.values),
+    ):
+        compare(
+            heads_by_chip(model_config, written),
+            cached_by_chip(model_config, cached, positions),
+            name=f"{name} of every chip",
+            axes=("chip", "user", "head", "dim"),
+        )
+
+
 def test_tensor_parallel_embedding(
     model: BringupModel,
     mesh_device: ttnn.MeshDevice,
@@ -274,6 +311,63 @@ def test_tensor_parallel_model(
     """Text in, text out; users do not mix, and tokens are chosen on the device from the whole vocabulary."""
     full_model.test_full_model(model, generator, compare, progress)
     full_model.test_full_model_decodes_on_the_device(model, generator, compare)
+
+
+@pytest.mark.parametrize("cache", ["contiguous", "paged"])
+def test_tensor_parallel_prefill_attention(
+    model: BringupModel,
+    cache: str,
+    mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
+    weight_cache: WeightCache,
+    parallelism: Parallelism,
+    compare: Compare,
+) -> None:
+    prefill.test_prefill_attention(
+        model, "first", PREFILLED, cache, mesh_device, precision, weight_cache, parallelism, compare
+    )
+
+
+def test_tensor_parallel_prefill_modules(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    precision: PrecisionConfig,
+    weight_cache: WeightCache,
+    parallelism: Parallelism,
+    compare: Compare,
+) -> None:
+    """Norm, feed-forward block, embedding and LM head of one user's rows."""
+    prefill.test_prefill_rms_norm(
+        model, "first", "input_layernorm", PREFILLED, mesh_device, model_config, precision, compare
+    )
+    prefill.test_prefill_mlp(model, "first", PREFILLED, mesh_device, model_config, precision, weight_cache, compare)
+    prefill.test_prefill_embedding(model, PREFILLED, mesh_device, precision, weight_cache, parallelism, compare)
+    prefill.test_prefill_lm_head(model, PREFILLED, mesh_device, model_config, precision, weight_cache, compare)
+
+
+def test_tensor_parallel_prefill_layer(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    precision: PrecisionConfig,
+    weight_cache: WeightCache,
+    parallelism: Parallelism,
+    compare: Compare,
+) -> None:
+    prefill.test_prefill_layer(model, "first", PREFILLED, mesh_device, precision, weight_cache, parallelism, compare)
+
+
+def test_tensor_parallel_prefill_stack(
+    model: BringupModel, causal_lm: CausalLM, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    prefill.test_prefill_stack(model, 200, "contiguous", causal_lm, compare, progress)
+
+
+def test_tensor_parallel_prefill_then_decode(
+    model: BringupModel, prefilling: Generator, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    """Prompts prefilled one by one, then decoded together; on several rows of chips a model on each row's submesh."""
+    full_model.test_full_model(model, prefilling, compare, progress)
 
 
 def test_tensor_parallel_teacher_forcing(

@@ -251,17 +251,19 @@ def test_a_fault_behind_the_first_token_turns_the_text_red(
         full_model.test_full_model(model, spoilt, compare, progress)
 
 
-def test_a_cache_that_is_not_overwritten_turns_joining_red(
+def test_a_position_that_is_not_reset_turns_joining_red(
     model: BringupModel, generator: Generator, compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who joins is put one position too far, and reads what the slot's last user left behind."""
-    write = DecodeState.write_positions
-    monkeypatch.setattr(
-        DecodeState,
-        "write_positions",
-        lambda self, positions: write(self, [place + (place >= 0) for place in positions]),
-    )
-    with pytest.raises(AssertionError, match="who (stays|joins at a used slot) gets the same text"):
+    """Who joins goes on at the position of the slot's last user, and reads what they left in the cache."""
+    write, last = DecodeState.write_positions, dict[int, int]()
+
+    def go_on(self: DecodeState, positions: Sequence[int]) -> None:
+        places = [max(place, last.get(slot, 0)) if place == 0 else place for slot, place in enumerate(positions)]
+        last.update(enumerate(places))
+        write(self, places)
+
+    monkeypatch.setattr(DecodeState, "write_positions", go_on)
+    with pytest.raises(AssertionError, match=r"who joins at a used slot gets the same text"):
         full_model.test_full_model_users_join_and_leave(model, generator, compare)
 
 

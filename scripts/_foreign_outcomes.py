@@ -126,5 +126,5 @@ def _brief(text: str) -> str:
     """The line of a message that says most, without what would break the table or name a place of this machine."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     said = next((line for line in lines if re.match(r"E  |(\w+\.)*\w*(Error|Exception)\b", line)), lines[0])
-    said = re.sub(r"\w+://\S+|/\S+/", "…/", said.removeprefix("E ").strip())
+    said = re.sub(r"\w*:?/\S+/", "…/", said.removeprefix("E ").strip())
     return "`" + re.sub(r"[|`]|0x[0-9a-f]+", "", said)[:100].strip() + "`"

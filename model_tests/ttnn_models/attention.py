@@ -75,7 +75,7 @@ class Attention:
                 mesh_mapper=config.parallelism.mapper(tensor=split),
             )
 
-        fused = self.head_split.fused(query, key, value)
+        fused = self.head_split.fused(query, key, value, head_dim)
         output = self.head_split.output(output, head_dim)
         self.qkv = load("self_attn.qkv", fused, precision.qkv_weight, split=3)  # [1, 1, D, (H + 2K)h]
         self.output = load(

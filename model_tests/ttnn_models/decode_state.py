@@ -57,7 +57,7 @@ class DecodeState:
 
     def read_tokens(self) -> list[int]:
         """Each user's token."""
-        tokens = self.parallelism.join(self.tokens, data=0)
+        tokens = self.parallelism.take(self.tokens, data=0)
         return [int(token) for token in tokens.flatten()]
 
     def advance(self) -> None:

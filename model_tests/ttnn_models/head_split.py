@@ -91,9 +91,8 @@ class HeadSplit:
         """Whether some heads are zeros."""
         return any(head is None for slot in self.query_heads for head in slot)
 
-    def fused(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def fused(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, head_dim: int) -> torch.Tensor:
         """Projections [Hh, D], [Kh, D], [Kh, D] → [C (k·per_slot + 2k)h, D]: each chip's queries, keys and values."""
-        head_dim = key.shape[0] // (max(head for head in self.kv_heads if head is not None) + 1)
         parts = (
             _rows(query, self._by_chip([head for slot in self.query_heads for head in slot]), head_dim),
             _rows(key, self._by_chip(self.kv_heads), head_dim),

@@ -88,7 +88,7 @@ class Parallelism:
         """
         flat = [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
         if self.data * self.tensor == 1:
-            return [[_all_equal(list(enumerate(flat)))]]
+            return [[_all_equal(list(enumerate(flat)))[1]]]
         return [flat[row * self.tensor : (row + 1) * self.tensor] for row in range(self.data)]
 
     def join(self, tensor: ttnn.Tensor, *, data: int | None = None, tensor_dim: int | None = None) -> torch.Tensor:
@@ -99,22 +99,36 @@ class Parallelism:
         Raises:
             AssertionError: they do not; the message names the chip that differs.
         """
-        table = self.parts(tensor)
-        rows = []
-        for number, chips in enumerate(table):
-            named = [(number * self.tensor + place, part) for place, part in enumerate(chips)]
-            rows.append(_all_equal(named) if tensor_dim is None else torch.cat(chips, dim=tensor_dim))
+        instances = [self._joined(number, chips, tensor_dim) for number, chips in enumerate(self.parts(tensor))]
         if data is None:
-            return _all_equal([(number * self.tensor, row) for number, row in enumerate(rows)])
+            return _all_equal(instances)[1]
+        return instances[0][1] if len(instances) == 1 else torch.cat([values for _, values in instances], dim=data)
+
+    def _joined(
+        self, instance: int, chips: Sequence[torch.Tensor], dim: int | None, rows: int | None = None
+    ) -> tuple[int, torch.Tensor]:
+        """The number of an instance's first chip, and what its chips hold, joined along `dim`, up to so many rows."""
+        first = instance * self.tensor
+        if rows is not None:
+            chips = [part[..., :rows, :] for part in chips]
+        if dim is None:
+            return _all_equal(list(enumerate(chips, start=first)))
+        return first, torch.cat(list(chips), dim=dim)
+
+    def take(self, tensor: ttnn.Tensor, *, data: int) -> torch.Tensor:
+        """As `join` of a tensor that an instance's chips all hold, but only its first chip is read."""
+        flat = ttnn.get_device_tensors(tensor)
+        rows = [ttnn.to_torch(flat[number * self.tensor]) for number in range(self.data)]
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=data)
 
-    def residual_on_host(self, x: ttnn.Tensor) -> torch.Tensor:
-        """A prefill's [1, 1, S, D] as the residual keeps it, all of whose instances read the same, on the host.
+    def prefilled(self, x: ttnn.Tensor, rows: int | None = None) -> torch.Tensor:
+        """The first rows of a prefill's [1, 1, S, D] as the residual keeps it, on the host; all instances read alike.
 
         Raises:
             AssertionError: chips that should hold the same do not.
         """
-        return self.join(x, tensor_dim=self.columns)
+        instances = [self._joined(number, chips, self.columns, rows) for number, chips in enumerate(self.parts(x))]
+        return _all_equal(instances)[1]
 
     def spread(self, given: Form, taken: Form, *, users: bool = True) -> Spread:
         """For `compare`: a module's input and output, whose rows are the users of all instances.
@@ -189,7 +203,8 @@ def _degrees(units: int) -> list[int]:
     return [degree for degree in (1, 2, 3, 4, 6, 8, 16, 32) if units % degree == 0]
 
 
-def _all_equal(named: Sequence[tuple[int, torch.Tensor]]) -> torch.Tensor:
+def _all_equal(named: Sequence[tuple[int, torch.Tensor]]) -> tuple[int, torch.Tensor]:
+    """The first chip and its values, which must be those of the others."""
     (first, kept), *others = named
     for number, part in others:
         differs = (part != kept) & ~(part.isnan() & kept.isnan())  # attention of inactive users is undefined
@@ -198,4 +213,4 @@ def _all_equal(named: Sequence[tuple[int, torch.Tensor]]) -> torch.Tensor:
                 f"chips should hold the same, but chip {number} holds other values than chip {first}: "
                 f"{int(differs.sum())} of {kept.numel()} elements differ. Was a collective left out?"
             )
-    return kept
+    return first, kept

@@ -123,4 +123,4 @@ class _Outbox:
     def take(self) -> torch.Tensor:
         """What was sent, once it is here."""
         ttnn.event_synchronize(self._read)
-        return self._parallelism.join(self._host, data=self._users_dim)
+        return self._parallelism.take(self._host, data=self._users_dim)

@@ -44,7 +44,6 @@ class RMSNorm:
             raise BringupError(f"RMSNorm weight {name} has shape {list(weight.shape)}, not [{config.hidden_size}].")
         self.eps = config.rms_norm_eps
         self.collectives = Collectives(config.parallelism)
-        self.norm = self._distributed if config.parallelism.fractured else self._local
         self.kernel_config = precision.norm_math.kernel_config(mesh_device)
         # A row-major weight is read in sticks one tile wide.
         self.weight = weight_cache.load(
@@ -59,13 +58,15 @@ class RMSNorm:
 
     def decode(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """The residual's [1, 1, B, D] → [1, 1, B, D]."""
-        return self.norm(x, ttnn.L1_MEMORY_CONFIG)
+        return self._forward(x, ttnn.L1_MEMORY_CONFIG)
 
     def prefill(self, x: ttnn.Tensor) -> ttnn.Tensor:
         """The residual's [1, 1, S, D] → [1, 1, S, D]."""
-        return self.norm(x, ttnn.DRAM_MEMORY_CONFIG)
+        return self._forward(x, ttnn.DRAM_MEMORY_CONFIG)
 
-    def _local(self, x: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+    def _forward(self, x: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        if self.collectives.fractured:
+            return self._distributed(x, memory_config)
         return ttnn.rms_norm(
             x,
             epsilon=self.eps,

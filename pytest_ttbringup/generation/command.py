@@ -70,16 +70,10 @@ def run(options: argparse.Namespace) -> str:
     given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
     installed = any(point.value == PLUGIN for point in entry_points(group="pytest11"))
     loading = () if installed else ("-p", PLUGIN)  # in a checkout that is not installed
+    settings = [f"{flag}={value}" for flag, value in given if value is not None]
     # pytest resolves the settings, sets the target up and finds the implementation; then it runs this and no tests.
     code = pytest.main(
-        [
-            *loading,
-            "--noconftest",
-            "--assert=plain",
-            "-s",
-            *(f"{flag}={value}" for flag, value in given if value is not None),
-        ],
-        plugins=[_InsteadOfTests(options)],
+        [*loading, "--noconftest", "--assert=plain", "-s", *settings], plugins=[_InsteadOfTests(options)]
     )
     if code:
         raise SystemExit(int(code))

@@ -27,6 +27,17 @@ def board_lines(rows: Sequence[Row], width: int) -> list[str]:
     return _long(rows)
 
 
+def skip_lines(rows: Sequence[Row]) -> list[str]:
+    """Why tests of a rung were skipped, each reason once: a rung that a mesh or model can't climb says so."""
+    lines = [
+        f"{rung.stage.name}, skipped: {reason}"
+        for row in rows
+        for rung in row.rungs.values()
+        for reason in rung.reasons()
+    ]
+    return list(dict.fromkeys(lines))
+
+
 def next_line(
     rows: Sequence[Row],
     *,

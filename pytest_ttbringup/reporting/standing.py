@@ -24,6 +24,8 @@ class Result:
     pcc: float | None
     tokens: tuple[float, float] | None
     kl: float | None = None
+    reason: str = ""
+    """Why it was skipped, if it was."""
 
     @property
     def label(self) -> str:
@@ -49,6 +51,10 @@ class Rung:
         counts = [f"{number} {it}" for it in ("skipped", "xfailed") if (number := self._count(it))]
         missing = self.planned - len(self.results)
         return [*counts, f"{missing} of {self.planned} not run"] if missing > 0 else counts
+
+    def reasons(self) -> list[str]:
+        """Why tests were skipped, each reason once."""
+        return list(dict.fromkeys(result.reason for result in self.results if result.reason))
 
     def climbed(self) -> bool:
         """Whether all its tests ran and passed."""
@@ -164,7 +170,17 @@ def _result(stage: dict[str, Any], phases: list[Any]) -> Result:
         pcc=min((float(it["pcc"]) for it in comparisons if it.get("pcc") is not None), default=None),
         tokens=(min(float(it["top1"]) for it in tokens), min(float(it["top5"]) for it in tokens)) if tokens else None,
         kl=max((float(it["kl"]) for it in tokens if it.get("kl") is not None), default=None),
+        reason=_reason(phases) if outcome == "skipped" else "",
     )
+
+
+def _reason(phases: list[Any]) -> str:
+    """What the test said when it skipped itself; pytest reports it as (file, line, "Skipped: reason")."""
+    for report in phases:
+        told = getattr(report, "longrepr", None)
+        if report.outcome == "skipped" and isinstance(told, (tuple, list)) and len(told) == 3:
+            return str(told[2]).removeprefix("Skipped: ")
+    return ""
 
 
 def _outcome(phases: list[Any]) -> str:

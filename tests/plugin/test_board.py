@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pytest_ttbringup.reporting.board import board_lines, next_line
+from pytest_ttbringup.reporting.board import board_lines, next_line, skip_lines
 from pytest_ttbringup.reporting.records import as_property, check_record, stage_record
 from pytest_ttbringup.reporting.standing import Row, standing
 
@@ -121,6 +121,14 @@ def test_skipped_and_partly_run_rungs_say_so() -> None:
     assert cell_of(reports(3, "decode_layer", outcome="skipped")) == "skip"
     shown = cell_of(reports(3, "decode_layer", pcc(0.9999)), planned={(3, "tiny-llama"): 6})
     assert shown == "ok 1/6 0.99990"
+
+
+def test_the_reason_of_skipped_tests_is_told_once() -> None:
+    groups = [reports(12, "data_parallel", case=str(number), outcome="skipped") for number in range(2)]
+    for group in groups:
+        group[1].longrepr = ("test_12.py", 7, "Skipped: data parallel wants several chips")
+    assert skip_lines(rows(*groups)) == ["data parallel, skipped: data parallel wants several chips"]
+    assert skip_lines(rows(reports(12, "data_parallel"))) == []
 
 
 def test_skipped_and_xfailed_tests_of_a_green_rung_are_counted() -> None:

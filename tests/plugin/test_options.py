@@ -159,6 +159,8 @@ REFUSED = {
     "--tt-mesh=1x-1": ("ROWSxCOLUMNS",),
     "--tt-mesh=99x99": ("9801 chips", "n150 has 1 chip", "No system holds it", "galaxy"),
     "--tt-mesh=2x4": ("8 chips", "--tt-system=t3000"),
+    "--tt-parallel=dp": ("the mesh has only one chip", "--tt-mesh=1x4"),
+    "--tt-parallel=tensor": ("no such parallelism", "dp, tp, dpxtp"),
     "--tt-numerics=exakt": ("no such arithmetic", "Did you mean 'exact'", "device, exact, bitexact"),
     "--tt-precision=perf": ("no such precision", "Did you mean 'performance'", "accuracy, default", "NAME.toml"),
     "--tt-precision=none.toml": ("can't read this file: No such file", "docs/precision.md"),
@@ -186,6 +188,23 @@ def test_a_bad_value_is_refused_with_what_is_legal(settings, argument: str) -> N
     assert message.startswith(argument)
     assert all(part in message for part in REFUSED[argument])
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "mesh", "message"),
+    [
+        ("dpxtp", "1x4", "a 1x4 mesh has only one row or column. Use dp or tp, or a mesh such as 2x4"),
+        ("tp", "2x4", "several of both. Use a 1x8 mesh, or dpxtp: 2 instances of 4 chips"),
+    ],
+)
+def test_a_mesh_that_can_not_be_used_so(settings, kind: str, mesh: str, message: str) -> None:
+    with pytest.raises(pytest.UsageError, match=rf"^--tt-parallel={kind}: .*{message}"):
+        settings("--tt-system=t3000", f"--tt-mesh={mesh}", f"--tt-parallel={kind}")
+
+
+def test_parallelism_is_left_to_the_plan_unless_given(settings) -> None:
+    assert settings("--tt-system=t3000").parallel is None
+    assert settings("--tt-system=t3000", "--tt-mesh=1x4", "--tt-parallel=tp").parallel == "tp"
 
 
 def test_the_refusal_names_the_variable_or_ini_setting(

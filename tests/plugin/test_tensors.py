@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_ttbringup.fixtures.tensors import aligned, gathered, mapped, to_torch
+from pytest_ttbringup.fixtures.tensors import aligned, by_chip, gathered, mapped, to_torch
 
 
 @pytest.mark.parametrize("reference_shape", [(32, 64), (32, 1, 64), (1, 32, 64), (1, 1, 32, 64)])
@@ -93,3 +93,24 @@ def test_a_tensor_of_one_device_keeps_its_format() -> None:
     assert gathered(tensor) is tensor
     assert torch.equal(to_torch(tensor), tensor.parts[0])
     assert to_torch("text") == "text"
+
+
+class Halves:
+    """A `Spread` over two chips, each of which has half of the columns."""
+
+    def mapper(self, mesh_device: Any) -> Any:
+        raise NotImplementedError
+
+    def parts(self, output: torch.Tensor) -> list[torch.Tensor]:
+        return list(output.chunk(2, dim=-1))
+
+    def reference_parts(self, reference: torch.Tensor) -> list[torch.Tensor]:
+        return list(reference.chunk(2, dim=-1))
+
+
+def test_each_chip_has_its_part_of_the_reference() -> None:
+    output, reference = torch.rand(1, 1, 32, 64), torch.rand(32, 64)
+    parts, expected = by_chip(output, reference, Halves())
+    assert parts.shape == expected.shape == (2, 1, 1, 32, 32)
+    assert torch.equal(parts[1], output[..., 32:])
+    assert torch.equal(expected[1, 0, 0], reference[:, 32:])
