@@ -1,8 +1,9 @@
-"""Stage 6: text in, tokens and text out, for a batch of 32 users with different prompts."""
+"""Stage 6: text in, tokens and text out, for a batch of 32 users with different prompts, who come and go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from decode_inputs import prompts_for
 from ttnn_models.generator import Generator
 
 from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
 from pytest_ttbringup.reference.generation import batch_greedy, reference_logits
 from pytest_ttbringup.reference.model import BringupModel
 
@@ -20,6 +22,13 @@ FIRST_TOKEN_ALIKE = 0.9
 """Least share of users whose first token is the reference's: the top-1 accuracy asked of teacher forcing."""
 TOP1, TOP5 = 0.9, 0.99
 """Least shares of all tokens that are the reference's best, and among its five best: those of teacher forcing."""
+
+TOP_K = 20
+NEAR_TIE = 0.25
+"""Logits that the reference has this near together may change places in TT-NN: BF16 has steps of 1/8 from 16 to 32."""
+MASS_SLACK = 0.05
+"""By how much the probabilities of likelier tokens may sum to more than top-p under the reference: TT-NN's own sums
+differ by what its formats lose."""
 
 
 def test_full_model(
@@ -72,6 +81,59 @@ def test_full_model_users_do_not_mix(model: BringupModel, generator: Generator, 
     mixed = [user for user, (one, other) in enumerate(zip(batch, turned, strict=True)) if one != other]
     compare.check("users get the same in another row", not mixed, f"not users {mixed}")
     compare.check("users get the same with fewer others", batch[:3] == few, f"{few} instead of {batch[:3]}")
+
+
+def test_full_model_users_join_and_leave(model: BringupModel, generator: Generator, compare: Compare) -> None:
+    """Who joins later, at a slot whose cache another user has filled, gets the text of who was there from the start."""
+    leaving, staying, joining = (model.encode(prompt) for prompt in model.prompts(3))
+    expected = generator.generate([staying, joining], max_new_tokens=4)
+
+    session = generator.session()
+    first = session.add(leaving, max_new_tokens=32)
+    while len(first.tokens) < 4:
+        session.step()
+    stays = session.add(staying, max_new_tokens=4)
+    session.step()
+    session.leave(first)
+    joins = session.add(joining, max_new_tokens=4)
+    while session.users:
+        session.step()
+    compare.check("the slot was used before", joins.slot == first.slot and stays.slot != first.slot)
+    for user, alone, what in ((stays, expected[0], "stays"), (joins, expected[1], "joins at a used slot")):
+        compare.check(
+            f"who {what} gets the same text",
+            tuple(user.tokens) == alone.tokens,
+            f"{model.decode(user.tokens)!r} instead of {model.decode(list(alone.tokens))!r}",
+        )
+
+
+@pytest.mark.parametrize("top_k", [TOP_K, None], ids=["drawn on the device", "drawn on the host"])
+def test_full_model_sampling(model: BringupModel, generator: Generator, compare: Compare, top_k: int | None) -> None:
+    """A seed gives one text, alone and among others, of tokens that the reference finds likely, too."""
+    sampling = SamplingConfig(1.0, top_k=top_k, top_p=0.5, seed=model.seed)
+    prompts = [model.encode(prompt) for prompt in model.prompts(5)]
+    batch = generator.generate(
+        prompts, max_new_tokens=8, sampling=[GREEDY, sampling, GREEDY, replace(sampling, seed=1), sampling]
+    )
+    alone = generator.generate([prompts[4]], max_new_tokens=8, sampling=sampling)[0]
+    compare.check("a seed gives one text", batch[4] == alone, f"{batch[4].tokens} instead of {alone.tokens}")
+    greedy = generator.generate([prompts[0], prompts[4]], max_new_tokens=8)
+    compare.check("greedy users are left alone", batch[0] == greedy[0], f"{batch[0].tokens}, not {greedy[0].tokens}")
+    compare.check("a drawn text is another than the greedy one", batch[4] != greedy[1])
+    for user in (1, 3, 4):
+        mass = _mass_before(model, prompts[user], batch[user].tokens)
+        compare.check(
+            f"user {user}'s tokens are among the reference's likeliest",
+            bool((mass <= sampling.top_p + MASS_SLACK).all()),
+            f"the likelier ones sum to {mass.tolist()}",
+        )
+
+
+def _mass_before(model: BringupModel, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+    """What the probabilities of the tokens sum to that the reference finds clearly likelier than the answer's, [T]."""
+    logits = reference_logits(model.reference, [*prompt, *answer])[len(prompt) - 1 : -1]
+    chosen = logits.gather(1, torch.tensor(answer)[:, None])
+    return torch.where(logits > chosen + NEAR_TIE, torch.softmax(logits, -1), 0).sum(-1)
 
 
 def test_full_model_decodes_on_the_device(model: BringupModel, generator: Generator, compare: Compare) -> None:

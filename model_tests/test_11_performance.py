@@ -24,7 +24,9 @@ from ttnn_models.pipeline import ForcedPipeline, GreedyPipeline
 from ttnn_models.traced_step import TracedStep
 
 from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.fixtures.roofline import DecodeBound
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
+from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
 from pytest_ttbringup.reference.generation import reference_logits
 from pytest_ttbringup.reference.model import BringupModel
 from pytest_ttbringup.run import target_of
@@ -38,6 +40,8 @@ pytestmark = [
 
 STEPS = 64
 FORCED_STEPS = 16
+BOUND_POSITION = 128
+"""Of the tokens in the step whose bound is reported: behind a prompt of 128, as speeds are published."""
 POSITIONS, PREFILLED = 96, 70
 
 
@@ -164,13 +168,16 @@ def test_performance_two_queues(users: Users, compare: Compare) -> None:
     compare.check(f"two queues give one queue's logits, {FORCED_STEPS} steps", not differing, f"not steps {differing}")
 
 
-def test_performance_program_cache(users: Users, compare: Compare) -> None:
+def test_performance_program_cache(users: Users, compare: Compare, decode_bound: DecodeBound) -> None:
     """The first step compiles everything: the program cache does not grow in the steps that follow."""
     mesh_device = users.causal_lm.mesh_device
     users.start()
     users.step()
     entries = [mesh_device.num_program_cache_entries()]
-    for _ in range(STEPS - 1):
+    with decode_bound(users.state.users, BOUND_POSITION):
+        users.step()
+    entries.append(mesh_device.num_program_cache_entries())
+    for _ in range(STEPS - 2):
         users.step()
         entries.append(mesh_device.num_program_cache_entries())
     compare.check("the first step fills the program cache", entries[0] > 0)
@@ -256,3 +263,21 @@ def test_performance_traced_text(model: BringupModel, users: Users, compare: Com
         written.append(texts[0])
     differing = [user for user, (one, other) in enumerate(zip(*written, strict=True)) if one != other]
     compare.check("the traced generator writes the eager texts", not differing, f"not users {differing}")
+
+
+def test_performance_traced_draws(model: BringupModel, users: Users, compare: Compare) -> None:
+    """Greedy users, and such as device and host draw for: each kind of traced step gives the eager texts."""
+    on_device, on_host = SamplingConfig(1.0, top_k=20, top_p=0.9, seed=1), SamplingConfig(1.0, top_p=0.9, seed=2)
+    prompts = [model.encode(prompt) for prompt in model.prompts(3)]
+    batches = ([GREEDY] * 3, [GREEDY, on_device, on_device], [GREEDY, on_host, on_device], [on_host, GREEDY, GREEDY])
+    written = []
+    for trace in (False, True):
+        generator = Generator(users.causal_lm, prefill=True, trace=trace, kv_caches=users.kv_caches)
+        try:
+            written.append([generator.generate(prompts, max_new_tokens=4, sampling=batch) for batch in batches])
+        finally:
+            generator.release()
+    for number, (eager, traced) in enumerate(zip(*written, strict=True)):
+        compare.check(
+            f"traced steps write the eager texts in batch {number}", traced == eager, f"{traced}, not {eager}"
+        )

@@ -21,6 +21,8 @@ import ttnn
 from ttnn_models.attention import Attention
 from ttnn_models.config import ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
+from ttnn_models.decode_state import DecodeState
+from ttnn_models.decoder_layer import DecoderLayer
 from ttnn_models.generator import Generation, Generator
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
@@ -32,6 +34,7 @@ from ttnn_models.weights import UNCACHED
 
 from pytest_ttbringup.comparison import ComparisonFailure
 from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.generation import sampling
 from pytest_ttbringup.reference.model import BringupModel
 from pytest_ttbringup.stages import stage_of
 
@@ -148,15 +151,37 @@ FEED_FORWARD: tuple[Break, ...] = (no_silu, shifted_user)
 
 
 @pytest.fixture
-def as_module(request: pytest.FixtureRequest) -> Compare:
-    """`compare` as the rung of the modules has it."""
-    return Compare(request, rung=stage_of("decode modules"))
-
-
-@pytest.fixture
-def as_layer(request: pytest.FixtureRequest) -> Compare:
-    """`compare` as the rung of the layer has it."""
-    return Compare(request, rung=stage_of("decode layer"))
+def rungs(
+    request: pytest.FixtureRequest,
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    model_config: ModelConfig,
+    rotary: RotaryEmbedding,
+) -> dict[type[Any], Callable[[], None]]:
+    """The rung of each module and of the layer, each with `compare` as that rung has it; to be called."""
+    common = {
+        "model": model,
+        "mesh_device": mesh_device,
+        "precision": DEFAULT_PRECISION,
+        "model_config": model_config,
+        "compare": Compare(request, rung=stage_of("decode modules")),
+    }
+    stored = {**common, "weight_cache": UNCACHED}
+    return {
+        MLP: partial(modules.test_decode_mlp, layer="first", **stored),
+        RMSNorm: partial(modules.test_decode_rms_norm, layer="first", norm="input_layernorm", **common),
+        LMHead: partial(modules.test_decode_lm_head, **stored),
+        Attention: partial(
+            modules.test_decode_attention, layer="first", place="mixed", cache="contiguous", rotary=rotary, **stored
+        ),
+        DecoderLayer: partial(
+            layers.test_decode_layer,
+            layer="first",
+            place="mixed",
+            rotary=rotary,
+            **{**stored, "compare": Compare(request, rung=stage_of("decode layer"))},
+        ),
+    }
 
 
 @pytest.fixture(params=[*ATTENTION, *FEED_FORWARD], ids=lambda fault: fault.__name__)
@@ -167,33 +192,9 @@ def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model
     return broken
 
 
-def test_a_fault_turns_its_module_red(
-    model: BringupModel,
-    fault: Break,
-    mesh_device: ttnn.MeshDevice,
-    model_config: ModelConfig,
-    rotary: RotaryEmbedding,
-    as_module: Compare,
-) -> None:
-    if fault in FEED_FORWARD:
-        rung = partial(
-            modules.test_decode_mlp, model, "first", mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module
-        )
-    else:
-        case = ("first", "mixed", "contiguous")
-        rung = partial(
-            modules.test_decode_attention,
-            model,
-            *case,
-            mesh_device,
-            model_config,
-            rotary,
-            DEFAULT_PRECISION,
-            UNCACHED,
-            as_module,
-        )
+def test_a_fault_turns_its_module_red(fault: Break, rungs: dict[type[Any], Callable[[], None]]) -> None:
     with pytest.raises(ComparisonFailure, match=r"PCC -?\d\.\d+ < 0\.999"):
-        rung()
+        rungs[MLP if fault in FEED_FORWARD else Attention]()
 
 
 @pytest.mark.parametrize(
@@ -207,57 +208,22 @@ def test_a_fault_turns_its_module_red(
     ],
 )
 def test_a_scale_or_an_offset_turns_its_module_red(
-    model: BringupModel,
     module: type[Any],
     break_it: Break,
     found: str,
-    mesh_device: ttnn.MeshDevice,
+    rungs: dict[type[Any], Callable[[], None]],
     model_config: ModelConfig,
-    rotary: RotaryEmbedding,
-    as_module: Compare,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rungs: dict[type[Any], Callable[[], None]] = {
-        MLP: partial(
-            modules.test_decode_mlp, model, "first", mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module
-        ),
-        RMSNorm: partial(
-            modules.test_decode_rms_norm,
-            model,
-            "first",
-            "input_layernorm",
-            mesh_device,
-            model_config,
-            DEFAULT_PRECISION,
-            as_module,
-        ),
-        LMHead: partial(
-            modules.test_decode_lm_head, model, mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module
-        ),
-        Attention: partial(
-            modules.test_decode_attention,
-            model,
-            *("first", "mixed", "contiguous"),
-            *(mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_module),
-        ),
-    }
     break_it(monkeypatch, model_config)
     with pytest.raises(ComparisonFailure, match=found):
         rungs[module]()
 
 
 @pytest.mark.usefixtures("fault")
-def test_a_fault_turns_its_layer_red(
-    model: BringupModel,
-    mesh_device: ttnn.MeshDevice,
-    model_config: ModelConfig,
-    rotary: RotaryEmbedding,
-    as_layer: Compare,
-) -> None:
+def test_a_fault_turns_its_layer_red(rungs: dict[type[Any], Callable[[], None]]) -> None:
     with pytest.raises(ComparisonFailure, match="decode_layer"):
-        layers.test_decode_layer(
-            model, "first", "mixed", mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_layer
-        )
+        rungs[DecoderLayer]()
 
 
 class _Spoilt:
@@ -285,6 +251,30 @@ def test_a_fault_behind_the_first_token_turns_the_text_red(
         full_model.test_full_model(model, spoilt, compare, progress)
 
 
+def test_a_position_that_is_not_reset_turns_joining_red(
+    model: BringupModel, generator: Generator, compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who joins goes on at the position of the slot's last user, and reads what they left in the cache."""
+    write, last = DecodeState.write_positions, dict[int, int]()
+
+    def go_on(self: DecodeState, positions: Sequence[int]) -> None:
+        places = [max(place, last.get(slot, 0)) if place == 0 else place for slot, place in enumerate(positions)]
+        last.update(enumerate(places))
+        write(self, places)
+
+    monkeypatch.setattr(DecodeState, "write_positions", go_on)
+    with pytest.raises(AssertionError, match=r"who joins at a used slot gets the same text"):
+        full_model.test_full_model_users_join_and_leave(model, generator, compare)
+
+
+def test_draws_without_top_p_turn_sampling_red(
+    model: BringupModel, generator: Generator, compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "filtered", lambda logits, _: torch.softmax(logits.double(), -1))
+    with pytest.raises(AssertionError, match="tokens are among the reference's likeliest"):
+        full_model.test_full_model_sampling(model, generator, compare, None)
+
+
 def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
     assert coherence.looping([1, 2] * 24) > 0.95
     assert coherence.looping([7] * 48) > 0.95
@@ -292,26 +282,10 @@ def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
     assert coherence.looping([3, 4, 3]) <= coherence.LOOPING, "too short for a loop"
 
 
-def test_without_a_fault_the_rungs_are_green(
-    model: BringupModel,
-    mesh_device: ttnn.MeshDevice,
-    model_config: ModelConfig,
-    rotary: RotaryEmbedding,
-    as_module: Compare,
-    as_layer: Compare,
-) -> None:
-    """The controls above fail for their fault and not for the way they run."""
-    modules.test_decode_mlp(model, "first", mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module)
-    modules.test_decode_rms_norm(
-        model, "first", "input_layernorm", mesh_device, model_config, DEFAULT_PRECISION, as_module
-    )
-    modules.test_decode_lm_head(model, mesh_device, model_config, DEFAULT_PRECISION, UNCACHED, as_module)
-    modules.test_decode_attention(
-        model, "first", "mixed", "contiguous", mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_module
-    )
-    layers.test_decode_layer(
-        model, "first", "mixed", mesh_device, model_config, rotary, DEFAULT_PRECISION, UNCACHED, as_layer
-    )
+@pytest.mark.parametrize("module", [MLP, RMSNorm, LMHead, Attention, DecoderLayer], ids=lambda module: module.__name__)
+def test_without_a_fault_a_rung_is_green(module: type[Any], rungs: dict[type[Any], Callable[[], None]]) -> None:
+    """The controls above fail for their fault and not for the way they run: the rung raises where it is not right."""
+    rungs[module]()
 
 
 def _with_weights(

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-import test_09_prefill as prefill
+import test_09_prefill_attention as attention
+import test_09_prefill_layers as layers
 import test_10_prefill_then_decode as both
 import test_11_performance as performance
 import torch
@@ -124,10 +125,19 @@ def rungs(
     as_prefill: Compare,
 ) -> dict[str, Callable[[], None]]:
     """The rungs that the faults are meant for."""
-    case = (request.param, mesh_device, DEFAULT_PRECISION, UNCACHED, parallelism, as_prefill)
+    case = {
+        "model": model,
+        "layer": "first",
+        "cache": request.param,
+        "mesh_device": mesh_device,
+        "precision": DEFAULT_PRECISION,
+        "weight_cache": UNCACHED,
+        "parallelism": parallelism,
+        "compare": as_prefill,
+    }
     return {
-        "at once": partial(prefill.test_prefill_attention, model, "first", TOKENS, *case),
-        "in chunks": partial(prefill.test_prefill_attention_in_chunks, model, "first", *case),
+        "at once": partial(attention.test_prefill_attention, tokens=TOKENS, **case),
+        "in chunks": partial(attention.test_prefill_attention_in_chunks, **case),
     }
 
 
@@ -150,7 +160,7 @@ def test_a_padding_row_for_the_last_token_turns_the_stack_red(
 ) -> None:
     monkeypatch.setattr(PrefillChunk, "last_row_in_tile", property(lambda _: 31))
     with pytest.raises(AssertionError, match=r"PCC -?\d\.\d+ < 0\.999 +prefill_stack: the last token's logits"):
-        prefill.test_prefill_stack(model, 200, "contiguous", causal_lm, as_prefill, lambda _: None)
+        layers.test_prefill_stack(model, 200, "contiguous", causal_lm, as_prefill, lambda _: None)
 
 
 @pytest.mark.parametrize("fault", [another_users_cache, no_causal_mask], ids=lambda fault: fault.__name__)

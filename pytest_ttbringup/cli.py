@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.generation import command as generate_command
 from pytest_ttbringup.option_table import CACHE, SYSTEM, TARGET
 from pytest_ttbringup.options import default_cache_dir
 from pytest_ttbringup.planning import command as plan_command
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--format", choices=("text", "md"), default="text", help="of --ops (default: text)")
     doctor.set_defaults(run=lambda options: _operations(options.format) if options.ops else _doctor())
     plan_command.add_to(commands)
+    generate_command.add_to(commands)
     roofline_command.add_to(commands)
     sweep_command.add_to(commands)
     return parser

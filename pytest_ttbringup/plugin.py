@@ -19,6 +19,7 @@ pytest_plugins = (
     "pytest_ttbringup.fixtures.device",
     "pytest_ttbringup.fixtures.progress",
     "pytest_ttbringup.fixtures.reference",
+    "pytest_ttbringup.fixtures.roofline",
     "pytest_ttbringup.fixtures.compare",
     "pytest_ttbringup.fixtures.teacher_forcing",
     "pytest_ttbringup.fixtures.tt_metal",

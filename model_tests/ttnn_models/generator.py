@@ -71,6 +71,7 @@ class Generator:
         sampling: SamplingConfig | Sequence[SamplingConfig] = GREEDY,
         stop_tokens: Collection[int] = (),
         on_token: Callable[[int, int], None] | None = None,
+        on_end: Callable[[int], None] | None = None,
         report: Report | None = None,
     ) -> list[Generation]:
         """Continue each prompt.
@@ -81,6 +82,7 @@ class Generator:
             sampling: how tokens are chosen, for all users or for each; `next_tokens` says what the device draws.
             stop_tokens: tokens that end a user's text.
             on_token: called with a user's index and each of its new tokens, as soon as the token is there.
+            on_end: called with a user's index when its text has ended.
             report: called with a line of progress now and then.
 
         Raises:
@@ -96,9 +98,11 @@ class Generator:
         ]
         step = 0
         while session.users:
-            for user, token in session.step():
+            for user, token, last in session.step():
                 if on_token is not None:
                     on_token(user.number, token)
+                if on_end is not None and last:
+                    on_end(user.number)
             step += 1
             if report is not None and step % self.report_every == 0:
                 report(_progress(step, users))

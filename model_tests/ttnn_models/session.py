@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig, draw
@@ -56,6 +56,14 @@ class User:
         return self.prompt[self.position] if self.position < len(self.prompt) else self.tokens[-1]
 
 
+class NewToken(NamedTuple):
+    """What a step gave a user: a token, and whether it is the last."""
+
+    user: User
+    token: int
+    last: bool
+
+
 class Session:
     """Steps of up to 32 users of each instance, each of whom comes and goes when they like.
 
@@ -95,8 +103,8 @@ class Session:
         slot = next((slot for slot, user in enumerate(self._slots) if user is None), None)
         if slot is None:
             raise BringupError(
-                f"All {len(self._slots)} slots of the batch are taken. Make steps until a user has ended, or let one "
-                "leave."
+                f"All {len(self._slots)} slots of the batch are taken. Make steps until a user has ended, or let "
+                "one leave."
             )
         user = User(self._joined, slot, tuple(prompt), max_new_tokens, Draws(sampling))
         self._slots[slot] = user
@@ -109,11 +117,11 @@ class Session:
         if user.ended_by is None:
             self._end(user, "leave")
 
-    def step(self) -> list[tuple[User, int]]:
+    def step(self) -> list[NewToken]:
         """One decode step for everybody, after the prompts of new users are prefilled if the generator prefills.
 
         Returns:
-            The new tokens, each with its user: up to two for a user whose prompt was prefilled, none while one is
+            The new tokens: up to two for a user whose prompt was prefilled, none while one is
             still read by decode steps. Nothing is left to do when `users` is empty.
 
         Raises:
@@ -126,18 +134,17 @@ class Session:
             news += self._decode()
         return news
 
-    def _prefill(self) -> list[tuple[User, int]]:
+    def _prefill(self) -> list[NewToken]:
         news = []
         for user in self.users:
             if user.position == 0:
                 choose = self.generator.next_tokens.after_prefill(user.draws)
                 token = self.generator.prefilling.next_token(user.prompt, user.slot, choose)
                 user.position = len(user.prompt)
-                self._take(user, token)
-                news.append((user, token))
+                news.append(self._take(user, token))
         return news
 
-    def _decode(self) -> list[tuple[User, int]]:
+    def _decode(self) -> list[NewToken]:
         users = self.users
         step = self.generator.next_tokens.step_for([user.draws for user in users])  # may capture, and spoil the state
         if self._changed:
@@ -156,8 +163,7 @@ class Session:
                 override = True
                 continue
             token = chosen.get(user, tokens[user.slot])
-            self._take(user, token)
-            news.append((user, token))
+            news.append(self._take(user, token))
         if override:  # the state holds what the device chose
             self._write_tokens()
         return news
@@ -169,12 +175,13 @@ class Session:
         rows = self.generator.model.parallelism.join(logits, data=2)[0, 0].float()  # [B, V]
         return {user: draw(rows[user.slot], user.draws.sampling, user.draws.uniform()) for user in drawing}
 
-    def _take(self, user: User, token: int) -> None:
+    def _take(self, user: User, token: int) -> NewToken:
         user.tokens.append(token)
         if token in self.stop_tokens:
             self._end(user, "stop")
         elif len(user.tokens) == user.max_new_tokens:
             self._end(user, "length")
+        return NewToken(user, token, last=user.ended_by is not None)
 
     def _end(self, user: User, by: EndedBy) -> None:
         user.ended_by = by

@@ -10,6 +10,7 @@ from pytest_ttbringup.emulation.bindings import bound
 from pytest_ttbringup.emulation.calls import Call, flat, substitute, updated_by
 from pytest_ttbringup.emulation.collectives import run_collective
 from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.filled import is_filled
 from pytest_ttbringup.emulation.host import values_of
 from pytest_ttbringup.emulation.padding import padding_left_by
 from pytest_ttbringup.emulation.queues import QUEUE_KEYWORDS
@@ -175,7 +176,7 @@ def _evaluate(rule: Semantics, call: Call, chip: Chip, values: dict[int, Shards]
 def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) -> list[torch.Tensor]:
     """Results of one chip, each of the shape and dtype of its output."""
     if hasattr(result, "dtype") and len(outputs) == 1 and outputs[0].shape == result.shape and not result.is_complex():
-        return [arithmetic().stored(result, outputs[0].dtype, name)]  # most often
+        return [_stored(result, outputs[0].dtype, name)]  # most often
     if isinstance(output, (list, tuple)) and isinstance(result, (list, tuple)) and len(output) == len(result):
         result = [part for part, tensor in zip(result, output, strict=True) if tensor is not None]  # not asked for
     parts = [part for it in flat(result) for part in ((it.real, it.imag) if it.is_complex() else (it,))]
@@ -191,5 +192,13 @@ def _rounded(result: Any, name: str, output: Any, outputs: list[ttnn.Tensor]) ->
                     f"{list(tensor.shape)}"
                 )
             part = part.reshape(tuple(tensor.shape))
-        rounded.append(arithmetic().stored(part, tensor.dtype, name))
+        rounded.append(_stored(part, tensor.dtype, name))
     return rounded
+
+
+def _stored(values: torch.Tensor, dtype: ttnn.DataType, name: str) -> torch.Tensor:
+    """`values` as an output of `dtype` holds them; where one value fills it all, it is rounded and held once."""
+    if not is_filled(values):
+        return arithmetic().stored(values, dtype, name)
+    block = values.as_strided((1, 32), (0, 0)).contiguous()
+    return arithmetic().stored(block, dtype, name)[0, :1].clone().expand(values.shape)

@@ -163,8 +163,8 @@ def _stand_ins(given: Any, values: Any) -> Any:
         return _StandIn(given, values)
     if isinstance(values, (list, tuple)):
         return type(values)([_stand_ins(*pair) for pair in zip(given, values, strict=True)])
-    if isinstance(values, dict):  # outputs, which have no values, are not among them
-        return {key: _stand_ins(given[key], value) for key, value in values.items()}
+    if isinstance(values, dict):  # without outputs, which have no values; maybe with what our semantics add
+        return {key: _stand_ins(given.get(key, value), value) for key, value in values.items()}
     return values
 
 

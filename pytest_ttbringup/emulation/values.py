@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_ttbringup.emulation.errors import EmulationError
+from pytest_ttbringup.emulation.filled import is_filled, to_write
 from pytest_ttbringup.emulation.formats import storage_dtype
 from pytest_ttbringup.emulation.memory_meter import MemoryMeter
 
@@ -192,8 +193,8 @@ class DeviceMemory:
         does.
         """
         contents = self._find(tensor)
-        if contents.shared:
-            contents.shards = _each(contents.shards, lambda values: values.clone())
+        if contents.shared or any(is_filled(values) for values in contents.shards.values()):
+            contents.shards = _each(contents.shards, to_write)
             contents.shared = False
         if tensor.shape != contents.form.shape:
             contents.shards, contents.form = self.read(tensor), Form.of(tensor)
@@ -310,7 +311,8 @@ def unknown_values(tensor: ttnn.Tensor) -> torch.Tensor:
 
 def _size(shards: Shards) -> int:
     """Bytes of the values, those that chips share once."""
-    return sum(values.nbytes for values in {id(values): values for values in shards.values()}.values())
+    distinct = {id(values): values for values in shards.values()}.values()
+    return sum(values.element_size() if is_filled(values) else values.nbytes for values in distinct)
 
 
 def _each(shards: Shards, function: Callable[[torch.Tensor], torch.Tensor]) -> Shards:

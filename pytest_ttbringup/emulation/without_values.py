@@ -40,8 +40,6 @@ _REASONS = (
     ("ttnn.experimental.*moe*", _only_kernels("GPT-OSS")),
     ("ttnn.experimental.topk_router_gpt", _only_kernels("GPT-OSS")),
     ("ttnn.experimental.dit_*", _only_kernels("diffusion transformers")),
-    ("ttnn.experimental.wan_*", _only_kernels("Wan")),
-    ("ttnn.experimental.*boltz", _only_kernels("Boltz-2")),
     ("ttnn.experimental.*msda*", _only_kernels("deformable attention")),
     ("ttnn.experimental.multi_scale_deformable_attn", _only_kernels("deformable attention")),
     ("ttnn.experimental.*_segformer", "TT-NN's docstring and its test disagree about the shapes of its results"),

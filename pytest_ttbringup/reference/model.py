@@ -150,11 +150,18 @@ class BringupModel:
         """The text of tokens, without special ones."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
-    def chat(self, prompt: str) -> list[int]:
-        """The tokens of a user's message, up to where the model answers; the bare text if it has no chat template."""
+    def chat(self, prompt: str, *, system: str | None = None) -> list[int]:
+        """The tokens of a user's message, up to where the model answers; the bare text if it has no chat template.
+
+        Args:
+            prompt: the message.
+            system: the system message before it; None leaves it to the template.
+        """
         if not self.tokenizer.chat_template:
             return self.encode(prompt)
         messages = [{"role": "user", "content": prompt}]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
         chat: Any = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
         return [int(token) for token in chat["input_ids"]]
 

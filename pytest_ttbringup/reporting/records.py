@@ -9,6 +9,7 @@ pytest-xdist and can be read from JUnit XML:
 - `{"kind": "tokens", "top1": …, "top5": …, "kl": …, "passed": …, …}` from `TokenAccuracy.record`;
 - `{"kind": "check", "name": …, "passed": …, "detail": …}` from `compare.check`;
 - `{"kind": "text", "prompt": …, "text": …, "reference": …}` from `compare.text`, which proves nothing by itself;
+- `{"kind": "bound", "system": …, "seconds": …, …}` from `bound_record`, computed and not measured;
 - `{"kind": "memory", "device": …, "dram": {"peak": …, "size": …, "banks": …}, "l1": {…}}`, bytes of one bank.
 """
 

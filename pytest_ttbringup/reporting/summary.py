@@ -12,6 +12,7 @@ import pytest
 from pytest_ttbringup.option_table import DEFAULT_MODEL, DEFAULT_PRECISION, MODEL, OPTIONS
 from pytest_ttbringup.options import settings_of
 from pytest_ttbringup.reporting.board import board_lines, next_line, skip_lines
+from pytest_ttbringup.reporting.bounds import bound_lines
 from pytest_ttbringup.reporting.memory import memory_lines
 from pytest_ttbringup.reporting.records import records
 from pytest_ttbringup.reporting.standing import Planned, standing
@@ -51,7 +52,7 @@ def write_board(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_sep("-", f"bring-up board{precision}")
     for line in board_lines(rows, terminalreporter._tw.fullwidth):
         terminalreporter.write_line(line, red="FAIL " in line)
-    for line in [*skip_lines(rows), *memory_lines(reports)]:
+    for line in (*skip_lines(rows), *memory_lines(reports), *bound_lines(reports)):
         terminalreporter.write_line(line)
     for line in text_lines(reports, terminalreporter._tw.fullwidth):
         terminalreporter.write_line(line)

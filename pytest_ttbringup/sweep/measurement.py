@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,9 +119,14 @@ def _reason(element: ET.Element, left: Sequence[dict[str, Any]]) -> str:
     return f"{outcomes[0].tag}: {said[0]}" if said else outcomes[0].tag
 
 
+def percent(share: float) -> str:
+    """A share as tables show it, never rounded up to a floor it misses."""
+    return f"{math.floor(share * 1000) / 10:.1f} %"
+
+
 def _tokens(record: dict[str, Any]) -> str:
     floors = [
-        f"{name} {record[key]:.1%} < {record[f'{key}_threshold']:.1%}"
+        f"{name} {percent(record[key])} < {percent(record[f'{key}_threshold'])}"
         for name, key in (("top-1", "top1"), ("top-5", "top5"))
         if record[key] < record[f"{key}_threshold"]
     ]

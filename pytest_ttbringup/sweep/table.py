@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from pytest_ttbringup.sweep.measurement import Measurement
+from pytest_ttbringup.sweep.measurement import Measurement, percent
 from pytest_ttbringup.sweep.pareto import Point, dominators
 from pytest_ttbringup.sweep.speed import Speed
 
@@ -131,7 +131,7 @@ def _record(row: Row) -> dict[str, object]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     it = row.measured
-    shares = ("-" if share is None else f"{math.floor(share * 1000) / 10:.1f} %" for share in (it.top1, it.top5))
+    shares = ("-" if share is None else percent(share) for share in (it.top1, it.top5))
     return (
         it.name,
         _pcc(min(it.modules.values(), default=None)),

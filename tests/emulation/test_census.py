@@ -45,6 +45,7 @@ OTHER_NAMES = {
     "ttnn.add": {"input_a", "input_b"},
     "ttnn.subtract": {"input_a", "input_b"},
     "ttnn.scale_causal_mask_hw_dims_softmax_in_place": {"is_causal_mask"},
+    "ttnn.experimental.deepseek_grouped_gate": {"score_func"},
 }
 """Parameters of our semantics that serve another operation with the same function."""
 

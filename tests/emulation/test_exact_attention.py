@@ -34,6 +34,20 @@ def test_decode(window: int | None, users: int, kv_heads: int, group: int, keys:
     assert out.isnan().flatten(1).all(dim=1).tolist() == (last[:, 0] < 0).tolist()
 
 
+@pytest.mark.parametrize("last", [[-1, 2, -1, -1], [-1, -1, -1, -1], [4, -1, 0, -1], [-1]])
+def test_decode_where_few_users_look(last: list[int]) -> None:
+    """Whatever lies where nobody looks, in other users' keys and behind one's own."""
+    positions, index = torch.tensor(last)[:, None], torch.arange(5)
+    q, k, v = (torch.randn(len(last), *shape, 8) for shape in ((4, 1), (2, 5), (2, 5)))
+    looks = index <= positions
+    k[positions[:, 0] < 0] = torch.nan
+    setting = AttentionSetting.for_decode(0.3, 5, None, None, half_tiles=False, cache=5)
+    out = Exact().attention(q, k, v, AttentionMask(positions), setting).double()
+    expected = by_hand(q, k, v, looks[:, None], 0.3)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert out.isnan().flatten(1).all(dim=1).tolist() == [it < 0 for it in last]
+
+
 @given(kv_heads=st.integers(1, 3), group=st.integers(1, 3), queries=sizes, data=st.data())
 def test_prefill(kv_heads: int, group: int, queries: int, data: st.DataObject) -> None:
     causal = data.draw(st.booleans())

@@ -18,9 +18,9 @@ def tensor(mesh_device: ttnn.MeshDevice) -> ttnn.Tensor:
 
 def test_an_operation_without_semantics_is_named(tensor: ttnn.Tensor) -> None:
     with pytest.raises(
-        EmulationError, match=r'ttnn\.experimental\.nlp_concat_heads_boltz has no values.*@semantics\("'
+        EmulationError, match=r'ttnn\.experimental\.nlp_create_qkv_heads_segformer has no values.*@semantics\("'
     ):
-        ttnn.experimental.nlp_concat_heads_boltz(ttnn.reshape(tensor, (1, 2, 32, 32)))
+        ttnn.experimental.nlp_create_qkv_heads_segformer(ttnn.reshape(tensor, (1, 1, 32, 64)))
 
 
 def test_ttnns_own_refusals_pass_through(tensor: ttnn.Tensor) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -288,6 +290,15 @@ def test_a_run_ends_with_the_board(run: Run, pytester: pytest.Pytester, monkeypa
     )
     assert result.stdout.str().count("bring-up board") == 1
     assert "\x1b[" not in result.stdout.str(), "colour without a terminal"
+
+
+def test_a_precision_that_was_asked_for_is_named(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_02_decode_modules=LADDER_FILES["test_02_decode_modules"])
+    result = run("--tt-precision=accuracy", "--pcc-threshold=0.9", "--junit-xml=left.xml")
+    result.stdout.fnmatch_lines(["*- bring-up board, precision accuracy -*"])
+    left = [it.get("value", "") for it in ET.parse(pytester.path / "left.xml").iter("property")]
+    stages = [record for it in left if (record := json.loads(it))["kind"] == "stage"]
+    assert {(it["model"], it["precision"]) for it in stages} == {("tiny-llama", "accuracy"), ("", "")}
 
 
 def test_the_command_it_proposes_reruns_the_red_rung(run: Run, pytester: pytest.Pytester) -> None:

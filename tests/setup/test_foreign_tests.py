@@ -121,7 +121,7 @@ def test_a_run(tmp_path: Path) -> None:
     assert "stale" not in text
     assert "| `ttnn/unit_tests/operations/eltwise/test_foreign.py` | n150 | 8 | 5 | 1 | 2 | 1 |" in text
     assert "83.3 % of those that hit no stated limit passed (5 of 6)." in text
-    assert "| `test_foreign.py::test_fails` | 1 | ours | `AssertionError: one is not two" in text
+    assert "| `eltwise/test_foreign.py::test_fails` | 1 | ours | `AssertionError: one is not two" in text
 
 
 def test_a_folder_that_is_no_checkout(tmp_path: Path) -> None:

@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-import ttnn
-from ttnn_models.decode_state import INACTIVE, DecodeState
 from ttnn_models.generator import Generation, Generator
-from ttnn_models.parallelism import SINGLE
 
 from pytest_ttbringup.errors import BringupError
 
-VOCABULARY = 128
-
-
-class CountingModel:
-    """Predicts t + 1, and notes the tokens and positions of every step."""
-
-    def __init__(self, mesh_device: Any) -> None:
-        self.mesh_device = mesh_device
-        self.config = SimpleNamespace(max_seq_len=32, vocab_size=VOCABULARY)
-        self.parallelism = SINGLE
-        self.seen: list[list[tuple[int, int]]] = []
-
-    def new_kv_caches(self) -> list[Any]:
-        return []
-
-    def decode(self, state: DecodeState, kv_caches: list[Any]) -> Any:  # noqa: ARG002
-        tokens = state.read_tokens()
-        positions = [int(position) for position in ttnn.to_torch(state.positions).flatten()]
-        self.seen.append(list(zip(tokens, positions, strict=True)))
-        logits = torch.nn.functional.one_hot(torch.tensor(tokens) + 1, VOCABULARY)[None, None].bfloat16()
-        return ttnn.from_torch(logits, layout=ttnn.TILE_LAYOUT, device=self.mesh_device)
-
-    def decode_forced(self, state: DecodeState, kv_caches: list[Any]) -> Any:
-        logits = self.decode(state, kv_caches)
-        state.advance()
-        return logits
-
-    def decode_greedy(self, state: DecodeState, kv_caches: list[Any]) -> None:
-        self.decode(state, kv_caches)
-        state.write_tokens([token + 1 for token in state.read_tokens()])
-        state.advance()
-
-    def of_user(self, user: int) -> list[tuple[int, int]]:
-        """(token, position) of the steps in which the user took part."""
-        return [step[user] for step in self.seen if step[user][1] != INACTIVE]
+from .counting_model import VOCABULARY, CountingModel
 
 
 @pytest.fixture
@@ -104,12 +65,30 @@ def test_progress_is_reported(model: CountingModel) -> None:
         ([[1], []], 1, r"The text of user 1 has no token"),
         ([[1] * 30], 4, r"needs 33 positions; the KV cache holds max_seq_len = 32"),
         ([[1]], 0, r"max_new_tokens = 0 must be at least 1"),
+        ([[1], [128]], 1, r"The text of user 1 has the token 128; the vocabulary has 0 to 127. Encode it"),
+        ([[-1]], 1, r"The text of user 0 has the token -1"),
     ],
-    ids=["none", "many", "empty", "long", "nothing new"],
+    ids=["none", "many", "empty", "long", "nothing new", "stray", "negative"],
 )
 def test_what_can_not_be_generated(model: CountingModel, prompts: list[list[int]], new: int, message: str) -> None:
     with pytest.raises(BringupError, match=message):
         Generator(model).generate(prompts, max_new_tokens=new)  # type: ignore[arg-type]
+
+
+def test_tokens_are_told_as_they_come(model: CountingModel) -> None:
+    told: list[tuple[int, int]] = []
+    ended: list[int] = []
+    written = Generator(model).generate(  # type: ignore[arg-type]
+        [[10], [20, 21, 22]],
+        max_new_tokens=3,
+        stop_tokens={12},
+        on_token=lambda user, token: told.append((user, token)),
+        on_end=ended.append,
+    )
+    assert told == [(0, 11), (0, 12), (1, 23), (1, 24), (1, 25)]
+    assert ended == [0, 1]
+    for user, generation in enumerate(written):
+        assert [token for teller, token in told if teller == user] == list(generation.tokens)
 
 
 def test_a_text_may_fill_the_cache(model: CountingModel) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from ttnn_models.precision_file import (
 from ttnn_models.presets import PRESETS
 
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.options import settings_of
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "model_tests" / "precisions").glob("*.toml"))
 
@@ -142,3 +145,33 @@ def test_files_that_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(BringupError, match=r"bytes.toml: can't be read"):
         read_precision(tmp_path / "bytes.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kv_cache = bfloat16", "line 1: Invalid value in `kv_cache = bfloat16`"),
+        ("[[layers]]\nlayers = [0, 4]", "line 2: layer 4 of tiny-llama: it has 4 layers, 0 to 3."),
+    ],
+)
+def test_the_ladder_stops_with_one_error_line(
+    tmp_path: Path, pytestconfig: pytest.Config, text: str, said: str
+) -> None:
+    """Before any test is collected, and so before a device is opened."""
+    (tmp_path / "mine.toml").write_text(text)
+    ladder = Path(__file__).resolve().parents[2] / "model_tests"
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(ladder / "test_00_demo.py")),
+            *("--tt-target=emulated", f"--tt-precision={tmp_path / 'mine.toml'}"),
+            f"--tt-cache={settings_of(pytestconfig).cache_dir.absolute()}",
+        ],
+        cwd=ladder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    [error] = [line for line in ended.stderr.splitlines() if line]
+    assert error.startswith(f"ERROR: {tmp_path / 'mine.toml'}: {said}")
+    assert "collected" not in ended.stdout

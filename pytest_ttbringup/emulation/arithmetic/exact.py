@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask
 from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.products import product as plain_product
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import ttnn
 
     from pytest_ttbringup.emulation.arithmetic import Activation
-    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask, AttentionSetting
+    from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
 
 
@@ -92,8 +93,17 @@ def _decode_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: AttentionMask, scale: float
 ) -> torch.Tensor:
     """Two batched products take less than PyTorch's own attention, whose blocks a single query does not fill."""
+    import torch
+
     users, heads, _, size = q.shape
     keys = k.shape[2]
+    if mask.last is not None and 2 * int((looks := mask.last[:, 0] >= 0).sum()) < users:
+        attended = q.new_full((users, heads, 1, v.shape[-1]), torch.nan)
+        if bool(looks.any()):  # as where one user's text is read: the others' keys are not touched
+            attended[looks] = _decode_attention(
+                q[looks], k[looks], v[looks], AttentionMask(mask.last[looks], mask.window), scale
+            )
+        return attended
     groups = (q * scale).reshape(users * k.shape[1], -1, size)  # [B K, H/K, h]
     scores = groups.bmm(k.flatten(0, 1).transpose(1, 2)).view(users, heads, keys)
     hidden = mask.hidden(1, keys)  # [B or 1, 1, S]

@@ -16,6 +16,7 @@ from pytest_ttbringup.emulation.numerics.mantissas import (
     activation_parts,
     leading_bits,
 )
+from pytest_ttbringup.emulation.products import product as plain_product
 
 if TYPE_CHECKING:
     import torch
@@ -60,12 +61,14 @@ def accumulate(
 
     if fp32 and not exact:
         return destination + collapsed(activations, weights, phases)
-    if tame(activations) and tame(weights):
-        return _accumulated(activations, weights, destination, phases, fp32, block, meeting)
+    if tame(activations) and (not fp32 or tame(weights)):
+        result, largest = _accumulated(activations, weights, destination, phases, fp32, block, meeting)
+        if largest < LARGEST:  # of BF16 destinations known only now, since looking takes time
+            return result
     plain = destination + activations @ weights
     rows, columns = _finite(activations, dim=-1), _finite(weights, dim=-2)
     rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
-    result = _accumulated(*rest, destination, phases, fp32, block, meeting)
+    result, _ = _accumulated(*rest, destination, phases, fp32, block, meeting)
     return torch.where(rows & columns, result, plain)
 
 
@@ -91,7 +94,7 @@ def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool
 
     if fp32 and not exact:
         return collapsed(a, b, phases)
-    if not (tame(a) and tame(b)):
+    if not (tame(a) and (not fp32 or tame(b))):
         return collapsed(a, b, phases)
 
     from pytest_ttbringup.emulation.numerics.compiled import product
@@ -100,11 +103,11 @@ def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool
     result = torch.zeros(*a.shape[:2], b.shape[2])
     arrays = _arrays(a, b, result, fp32)
 
-    def groups(start: int, stop: int) -> None:
-        product.multiply_many(*(it[start:stop] for it in arrays), phases, fp32)
+    def groups(start: int, stop: int) -> int:
+        return product.multiply_many(*(it[start:stop] for it in arrays), phases, fp32)  # type: ignore[no-any-return]
 
-    _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
-    return result
+    largest = _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
+    return result if _power(largest) < LARGEST else collapsed(a, b, phases)
 
 
 def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> torch.Tensor:
@@ -117,11 +120,11 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     import torch
 
     if phases == 4:
-        return activations @ weights
+        return plain_product(activations, weights)
     high = leading_bits(activations, ACTIVATION_BITS)
     if phases == 1:
-        return high @ leading_bits(weights, WEIGHT_BITS)
-    product = high @ weights
+        return plain_product(high, leading_bits(weights, WEIGHT_BITS))
+    product = plain_product(high, weights)
     if phases == 2:
         return product
     product = product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
@@ -139,7 +142,8 @@ def _accumulated(
     fp32: bool,
     block: int | None,
     meeting: Meeting,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, float]:
+    """What the destinations hold then, and with BF16 ones a power of two that the largest weight reaches."""
     from pytest_ttbringup.emulation.numerics.compiled import product
     from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH
 
@@ -152,12 +156,14 @@ def _accumulated(
         "L1 to the end": product.IN_L1_TO_THE_END,
     }[meeting]
 
-    def panels(start: int, stop: int) -> None:
+    def panels(start: int, stop: int) -> int:
         columns = start * WIDTH, min(stop * WIDTH, weights.shape[1])
-        product.multiply(*arrays, phases, fp32, block or activations.shape[1], where, *columns)
+        return product.multiply(  # type: ignore[no-any-return]
+            *arrays, phases, fp32, block or activations.shape[1], where, *columns
+        )
 
-    _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
-    return result
+    largest = _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
+    return result, _power(largest)
 
 
 def _padded(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,17 +193,25 @@ def _arrays(activations: torch.Tensor, weights: torch.Tensor, result: torch.Tens
     return [it.contiguous().numpy() for it in (*parts, *exponents, weights, result)]
 
 
-def _in_threads(function: Callable[[int, int], None], count: int, work: int) -> None:
-    """Call `function` on ranges that make up 0 … `count`, side by side where `work` (multiply-adds) is worth it."""
+def _power(exponent: int) -> float:
+    """The power of two of an exponent as the compiled loops count."""
+    from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST
+
+    return 2.0 ** (exponent + LOWEST - 127)
+
+
+def _in_threads(function: Callable[[int, int], int], count: int, work: int) -> int:
+    """Call `function` on ranges that make up 0 … `count`, side by side where `work` (multiply-adds) is worth it; the
+    largest of what it returns.
+    """
     import torch
 
     threads = torch.get_num_threads() if work > _WORTH_A_THREAD else 1
     share = -(-count // threads)
     if share >= count:
-        function(0, count)
-    else:
-        starts = range(0, count, share)
-        list(_threads().map(function, starts, (min(start + share, count) for start in starts)))
+        return function(0, count)
+    starts = range(0, count, share)
+    return max(_threads().map(function, starts, (min(start + share, count) for start in starts)))
 
 
 @cache

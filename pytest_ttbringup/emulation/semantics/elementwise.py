@@ -40,11 +40,12 @@ def _register(name: str, function: Callable[[Any, Any], torch.Tensor]) -> None:
         input_tensor_b = input_b if input_tensor_b is None else input_tensor_b
         if not (_is_float(input_tensor_a) and _is_float(input_tensor_b)):
             operation = getattr(ttnn, name)
-            keywords |= {
+            fused = {
                 "activations": activations,
                 "input_tensor_a_activations": input_tensor_a_activations,
                 "input_tensor_b_activations": input_tensor_b_activations,
             }
+            keywords |= {key: value for key, value in fused.items() if value is not None}
             return golden_values(operation, call, input_tensor_a, input_tensor_b, **keywords)
         given = (call.argument(*_names(call, "a", 0)), call.argument(*_names(call, "b", 1)))
         formats = (getattr(given[0], "dtype", None), getattr(given[1], "dtype", None))

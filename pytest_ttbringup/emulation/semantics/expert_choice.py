@@ -17,10 +17,28 @@ _ROWS = 32
 """Rows of a tile, in which tokens are moved."""
 
 
-@semantics("ttnn.experimental.deepseek_prefill.moe_grouped_topk", refuses=("padding_config", "biased_scores"))
 @semantics("ttnn.experimental.deepseek_grouped_gate")
-def grouped_gate(
-    scores: torch.Tensor,
+def grouped_gate(scores: torch.Tensor, bias: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and biases [..., E] -> weights and indices [..., K] of the experts with the greatest biased scores, from
+    those groups of experts whose best have the greatest sums. The weights are the scores without bias, scaled to a sum
+    of `route_scale`.
+    """
+    return _best(scores.sigmoid(), bias, **options)
+
+
+@semantics("ttnn.experimental.deepseek_prefill.moe_grouped_topk", refuses=("padding_config", "biased_scores"))
+def moe_grouped_topk(
+    scores: torch.Tensor, bias: torch.Tensor, *, score_func: str = "sigmoid", **options: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `grouped_gate`; the score may be sqrt(softplus(x)), too."""
+    import torch
+
+    softplus = torch.nn.functional.softplus
+    return _best(scores.sigmoid() if score_func == "sigmoid" else softplus(scores).sqrt(), bias, **options)
+
+
+def _best(
+    affinity: torch.Tensor,
     bias: torch.Tensor,
     *,
     n_groups: int = 8,
@@ -29,16 +47,10 @@ def grouped_gate(
     n_activated_experts: int = 8,
     route_scale: float = 1.0,
     epsilon: float = 1e-20,
-    score_func: str = "sigmoid",
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and biases [..., E] -> weights and indices [..., K] of the experts with the greatest biased scores, from
-    those groups of experts whose best have the greatest sums. The weights are the scores without bias, scaled to a sum
-    of `route_scale`.
-    """
     import torch
 
-    affinity = scores.sigmoid() if score_func == "sigmoid" else torch.nn.functional.softplus(scores).sqrt()
     groups = (affinity + bias).unflatten(-1, (n_groups, -1))
     best = groups.topk(min(summed_experts_per_group, groups.shape[-1]), dim=-1).values.sum(-1)
     kept = torch.zeros_like(best).scatter_(-1, best.topk(min(topk_groups, n_groups), dim=-1).indices, 1.0).bool()

@@ -129,7 +129,7 @@ def fill_cache_for_user(
     batch_index: int,
 ) -> None:
     """`fill_cache` from position 0 on."""
-    renamed = call._replace(arguments=(call.argument(0, "cache"),))
+    renamed = call._replace(arguments=(call.argument(0, "cache"), call.argument(1, "input")))
     fill_cache(renamed, cache, input, batch_index)
 
 
@@ -139,8 +139,7 @@ def fill_cache(
 ) -> None:
     """Write a whole sequence of one user: input [1, K, S', h] goes to positions `update_idx` … of user `batch_idx`."""
     length = input_tensor.shape[2]
-    rows = round_to(input_tensor[0], call.argument(0, "cache_tensor").dtype)
-    cache_tensor[batch_idx, :, update_idx : update_idx + length] = rows
+    cache_tensor[batch_idx, :, update_idx : update_idx + length] = _rounded(call, input_tensor[0])
 
 
 @semantics("ttnn.experimental.paged_fill_cache", updates="cache_tensor", refuses=("valid_seq_len_tensor",))
@@ -169,7 +168,7 @@ def paged_fill_cache(
     users = [batch_idx] if batch_idx_tensor is None else batch_idx_tensor.reshape(-1).tolist()
     view = _view(cache_tensor, input_tensor.shape[1], block_size, input_tensor.shape[-1])
     block = view.shape[2]
-    rows = round_to(input_tensor, call.argument(0, "cache_tensor").dtype)
+    rows = _rounded(call, input_tensor)
     positions = torch.arange(rows.shape[2])
     if cache_position_modulo:
         positions = positions % cache_position_modulo
@@ -193,6 +192,12 @@ def plus_one(input_tensor: torch.Tensor, *, skip_negative_entries: bool = False,
     wide = input_tensor.long()
     step = (wide >= 0) & (wide < torch.iinfo(torch.int32).max) if skip_negative_entries else torch.ones_like(wide)
     input_tensor.copy_((wide + step).to(input_tensor.dtype))
+
+
+def _rounded(call: Call, rows: torch.Tensor) -> torch.Tensor:
+    """Rows as the cache holds them; those of a prefill often have its format already."""
+    dtype = call.argument(0, "cache_tensor").dtype
+    return rows if call.argument(1, "input_tensor").dtype == dtype else round_to(rows, dtype)
 
 
 def _packed(call: Call, rows: torch.Tensor) -> torch.Tensor:

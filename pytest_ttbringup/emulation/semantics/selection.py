@@ -53,6 +53,7 @@ def sampling(
 
     Per user the values are multiplied by `temp` (models pass 1 / temperature), the k largest stay, of these the most
     probable ones until their probabilities sum to p (the one that reaches it included), and one is drawn from those.
+    NaN gives the first.
     """
     import torch
 
@@ -63,6 +64,8 @@ def sampling(
     weights = torch.softmax(ordered.masked_fill(beyond_k, float("-inf")), dim=-1)
     before = weights.cumsum(-1) - weights
     weights = weights.masked_fill((before >= p.reshape(-1)[:users, None]) & (before > 0), 0.0)
+    undefined = weights.isnan().any(-1)  # of users who take no part; as the kernel, whose sums then pass no number
+    weights[undefined] = torch.nn.functional.one_hot(torch.tensor(0), weights.shape[-1]).to(weights.dtype)
     drawn = torch.cat([_draw(weights[user], user, seed) for user in range(users)])
     chosen = order[torch.arange(users), drawn]
     return input_indices_tensor.reshape(users, -1)[torch.arange(users), chosen].reshape(tuple(call.output.shape))

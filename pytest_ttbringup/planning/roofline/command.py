@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import CACHE, DEFAULT_PRECISION, MODEL, PRECISION, SYSTEM
@@ -15,12 +15,10 @@ from pytest_ttbringup.planning.roofline.peaks import peaks_of
 from pytest_ttbringup.planning.roofline.work import FULL_STEP, Step
 from pytest_ttbringup.targets import system_of
 
-if TYPE_CHECKING:
-    from ttnn_models.model_precision import ModelPrecision
-
 MOST_USERS = 32
 DEFAULT_SYSTEM = "n150"
 DEFAULT_PROMPT = 128
+RESIDUALS = ("replicated", "fractured")
 
 
 def add_to(commands: Any) -> None:
@@ -55,6 +53,12 @@ def add_to(commands: Any) -> None:
         type=int,
         metavar="N",
         help="chips that share a copy of the model, tensor parallel (default: as many as can share its heads evenly)",
+    )
+    roofline.add_argument(
+        "--residual",
+        choices=RESIDUALS,
+        default=RESIDUALS[0],
+        help="what each of several chips keeps of the hidden state: all of it, or its columns (default: %(default)s)",
     )
     roofline.add_argument(
         "--users", type=int, default=FULL_STEP.users, metavar="N", help="in a decode step (default: %(default)s)"
@@ -103,22 +107,27 @@ def run(options: argparse.Namespace) -> str:
 
     from pytest_ttbringup.planning.roofline import formats
     from pytest_ttbringup.planning.roofline.bound import Bound
-    from pytest_ttbringup.planning.roofline.model_steps import chips_for, record_model
+    from pytest_ttbringup.planning.roofline.model_steps import chips_for, mock_cluster, record_model
     from pytest_ttbringup.planning.roofline.report import Roofline
     from pytest_ttbringup.planning.roofline.what_if import choices
     from pytest_ttbringup.planning.sources import config_of
 
     name, config = config_of(options.model)
     chips = chips_for(config, system, options.chips)
+    target = mock_cluster(system, _cache_dir())
+    from ttnn_models.precision_file import precision_of
+
+    precision = precision_of(options.precision)
+    precision.check(config.num_hidden_layers, name)
     recorded = record_model(
         name,
         config,
-        system,
-        cache_dir=_cache_dir(),
+        target,
         chips=chips,
+        residual=options.residual,
         position=options.position,
         prompt=options.prefill,
-        precision=lambda: _precision(options.precision),
+        precision=precision,
         report=_say,
     )
     step = Step(options.users, options.position)
@@ -147,13 +156,6 @@ def run(options: argparse.Namespace) -> str:
 def _require(condition: bool, given: str, reason: str) -> None:
     if not condition:
         raise BringupError(f"{given}: {reason}.")
-
-
-def _precision(name: str) -> ModelPrecision:
-    """A preset, or what a TOML file says, once the ladder's models can be imported."""
-    from ttnn_models.precision_file import precision_of
-
-    return precision_of(name)
 
 
 def _say(line: str) -> None:

@@ -122,7 +122,7 @@ def _page(it: Roofline, *, title: Callable[[str], str], table: Callable[[Table],
     yield from ("", title(f"Prefill of {it.prompt} tokens of one user"), "")
     yield from table(operation_table(it.prefill))
     yield from ("", prefill_line(it))
-    yield from ("", title("What if: milliseconds to the first token at least"), "")
+    yield from ("", title("What if: time to the first token at least, with another precision"), "")
     yield from table(choice_table(it.prefill_choices, as_time=True))
     if it.measured is not None:
         name, comparison = it.measured

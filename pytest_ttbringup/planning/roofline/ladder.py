@@ -55,16 +55,18 @@ class Unwritten:
         memory_config: ttnn.MemoryConfig,
         mesh_mapper: ttnn.MeshMapperConfig | None = None,
     ) -> ttnn.Tensor:
-        """A tensor of this shape on the device, of which `tensor` need only know the shape.
+        """A tensor on each chip of a mesh of one row, of the shape that the mapper gives it there.
 
-        Raises:
-            BringupError: it is to be spread over several chips.
+        Of `tensor` only the shape is asked.
         """
         import ttnn
 
+        shape = list(tensor.shape)
         if mesh_mapper is not None:
-            raise BringupError("a weight that is spread over a mesh can't be allocated unwritten")
-        return ttnn.empty(list(tensor.shape), dtype=dtype, layout=layout, device=device, memory_config=memory_config)
+            for placement, count in zip(mesh_mapper.placements, device.shape, strict=True):
+                if isinstance(placement, ttnn.PlacementShard):
+                    shape[placement.dim] //= count
+        return ttnn.empty(shape, dtype=dtype, layout=layout, device=device, memory_config=memory_config)
 
 
 @contextmanager
@@ -88,22 +90,3 @@ def state_dict_of(config: Any) -> dict[str, torch.Tensor]:
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     return weights
-
-
-def share_of(config: Any, chips: int, name: str) -> Any:
-    """The configuration of what one of `chips` computes in tensor parallel: its heads, its part of MLP and vocabulary.
-
-    Raises:
-        BringupError: these can't be shared out evenly.
-    """
-    if chips == 1:
-        return config
-    parts = {}
-    for what in ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"):
-        value = getattr(config, what)
-        if value % chips:
-            raise BringupError(f"{name}: {what} = {value} can't be shared out evenly to {chips} chips.")
-        parts[what] = value // chips
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    stated = {key: value for key, value in config.to_dict().items() if key != "model_type"}
-    return type(config)(**{**stated, **parts, "head_dim": head_dim})

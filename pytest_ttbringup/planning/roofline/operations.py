@@ -107,11 +107,21 @@ class Operation:
         return self.kind in ("SDPA", "ChunkedSDPA")
 
     @property
+    def is_collective(self) -> bool:
+        """Whether chips exchange parts of a tensor in it."""
+        return self.kind in (ALL_GATHER, REDUCE_SCATTER)
+
+    @property
+    def result(self) -> Operand:
+        """The smallest output of a reduce_scatter, which lists the room it works in, too; else the largest."""
+        return (min if self.kind == REDUCE_SCATTER else max)(self.outputs, key=lambda it: math.prod(it.shape))
+
+    @property
     def chips(self) -> int:
         """How many take part in a collective, by how much larger one side is than the other; 1 in other operations."""
-        if self.kind not in (ALL_GATHER, REDUCE_SCATTER):
+        if not self.is_collective:
             return 1
-        sizes = [math.prod(it.shape) for it in (self.inputs[0], self.outputs[-1])]
+        sizes = [math.prod(it.shape) for it in (self.inputs[0], self.result)]
         return max(sizes) // min(sizes)
 
     @property

@@ -62,8 +62,6 @@ def heading(it: Roofline) -> Iterator[str]:
         "Bounds from the operations TT-NN issued on a mock cluster, without weights, and from published peaks; "
         "no device ran."
     )
-    if it.chips > 1:
-        yield "One chip's share was recorded; an all_reduce was added behind each product of the residual stream."
     rates = " / ".join(f"{it.peaks.flops(name) / 1e12:.0f}" for name in ("LoFi", "HiFi2", "HiFi4"))
     ethernet = f", {it.peaks.ethernet(it.chips) / 1e9:.0f} GB/s Ethernet" if it.chips > 1 else ""
     yield (
@@ -77,8 +75,8 @@ def decode_line(it: Roofline) -> str:
     per_user = it.decode.tokens_per_second_per_user
     copies = f" each, {it.copies} copies {per_user * it.step.users * it.copies:.0f}" if it.copies > 1 else ""
     return (
-        f"at least {it.decode.seconds * 1e3:.2f} ms a step, so at most {per_user:.1f} tokens/s/user and "
-        f"{per_user * it.step.users:.0f} tokens/s{copies}; {it.decode.overlapped * 1e3:.2f} ms if all operations "
+        f"at least {_ms(it.decode.seconds)} a step, so at most {per_user:.1f} tokens/s/user and "
+        f"{per_user * it.step.users:.0f} tokens/s{copies}; {_ms(it.decode.overlapped)} if all operations "
         "overlapped"
     )
 
@@ -86,9 +84,13 @@ def decode_line(it: Roofline) -> str:
 def prefill_line(it: Roofline) -> str:
     """The bound of the time to the first token."""
     return (
-        f"time to first token at least {it.prefill.seconds * 1e3:.2f} ms; {it.prefill.overlapped * 1e3:.2f} ms if all "
+        f"time to first token at least {_ms(it.prefill.seconds)}; {_ms(it.prefill.overlapped)} if all "
         "operations overlapped"
     )
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} us"
 
 
 def operation_table(bound: Bound) -> Table:
@@ -120,7 +122,7 @@ def choice_table(found: Sequence[Choice], *, as_time: bool) -> Table:
     def cell(bound: Bound | None) -> str:
         if bound is None:
             return "-"
-        return f"{bound.seconds * 1e3:.2f}" if as_time else f"{bound.tokens_per_second_per_user:.1f}"
+        return _ms(bound.seconds) if as_time else f"{bound.tokens_per_second_per_user:.1f}"
 
     return CHOICES, [(it.label, str(it.count), cell(it.weights), cell(it.fidelity), cell(it.both)) for it in found]
 
@@ -144,7 +146,7 @@ def measured_lines(comparison: Comparison) -> Iterator[str]:
     took = sum(it.seconds for it in comparison.matched)
     bound = sum(it.bound.seconds for it in comparison.matched)
     yield (
-        f"kernels took {took * 1e3:.2f} ms where the bound is {bound * 1e3:.2f} ms ({bound / took:.0%} of the "
+        f"kernels took {_ms(took)} where the bound is {_ms(bound)} ({bound / took:.0%} of the "
         f"roofline), {len(comparison.matched)} operations; time between operations is not counted"
     )
     if comparison.missing:

@@ -145,9 +145,9 @@ def _in_place(operation: Operation, step: Step) -> Work:  # noqa: ARG001
 def _collective(operation: Operation, step: Step) -> Work:  # noqa: ARG001
     """(N - 1) / N of the whole tensor pass each place between N chips (TT-Metal, tech_reports/CCLs/CCL_bandwidth.md).
 
-    The last output is the result; what a kernel keeps in between is not counted.
+    What a kernel keeps in between is not counted.
     """
-    ends = (operation.inputs[0], operation.outputs[-1])
+    ends = (operation.inputs[0], operation.result)
     whole = max(it.size for it in ends)
     passed = (operation.chips - 1) / operation.chips * whole
     return Work(dram=sum(it.size for it in ends if it.in_dram), ethernet=passed)

@@ -114,6 +114,26 @@ def test_a_freed_tensor_gives_its_host_memory_back_at_once(mesh_device: ttnn.Mes
     assert _MEMORY.bytes_held() == before - 64 * 4096
 
 
+def test_a_kv_cache_takes_host_memory_as_its_users_fill_it(mesh_device: ttnn.MeshDevice) -> None:
+    users, heads, positions, size = 32, 2, 4096, 64  # 64 MiB in float32
+    whole = 4 * users * heads * positions * size
+    how = {"layout": ttnn.TILE_LAYOUT, "device": mesh_device}
+    before, resident = _MEMORY.bytes_held(), _resident()
+    cache = ttnn.zeros((users, heads, positions, size), dtype=ttnn.bfloat8_b, **how)
+    assert _MEMORY.bytes_held() - before < 1024
+    rows = ttnn.from_torch(torch.ones(1, heads, 1024, size), dtype=ttnn.bfloat8_b, **how)
+    ttnn.fill_cache(cache, rows, 3)
+    assert _resident() - resident < whole / 4
+    written = ttnn.to_torch(cache)
+    assert bool((written[3, :, :1024] == 1).all())
+    assert float(written.sum()) == heads * 1024 * size
+
+
+def _resident() -> int:
+    """This process's memory, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 @pytest.mark.parametrize("device_params", [{"trace_region_size": 8 << 20}], indirect=True)
 @pytest.mark.parametrize("how", ["eager", "replayed"])
 def test_host_memory_does_not_grow_over_decode_steps(mesh_device: ttnn.MeshDevice, tmp_path: Path, how: str) -> None:

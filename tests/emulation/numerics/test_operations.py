@@ -14,6 +14,10 @@ import torch
 import ttnn
 from safetensors.torch import load_file
 
+from pytest_ttbringup.emulation.formats import round_to
+from pytest_ttbringup.emulation.numerics import vector_unit
+from pytest_ttbringup.emulation.semantics.random import below
+
 from .conftest import Compute
 
 FORMATS = {"bf16": "bfloat16", "bfp8": "bfloat8_b", "bfp4": "bfloat4_b", "fp32": "float32"}
@@ -122,3 +126,59 @@ def test_what_is_not_finite_stays_in_its_row(compute: Compute, mesh_device: ttnn
         result = ttnn.to_torch(operation(x))
         assert result[1].isnan().any(), operation
         assert result[::2].isfinite().all(), operation
+
+
+def test_functions_with_parameters(compute: Compute, mesh_device: ttnn.MeshDevice) -> None:
+    """The vector unit's rule holds with the parameters it knows, alone or fused; what it does not know is TT-NN's own
+    function.
+    """
+    compute("device")
+    values = torch.linspace(-4, 4, 1024).reshape(32, 32).bfloat16().float()
+    x, one = (
+        ttnn.from_torch(it, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
+        for it in (values, torch.ones(32, 32))
+    )
+    alone = ttnn.to_torch(ttnn.softplus(x, beta=2.0, threshold=10.0)).float()
+    assert torch.equal(alone, vector_unit.softplus(values, 2.0, 10.0))
+    assert not torch.equal(alone, vector_unit.softplus(values))
+    assert not torch.equal(alone, torch.nn.functional.softplus(values, 2.0, 10.0).bfloat16().float())
+    softplus = ttnn.UnaryWithParam(ttnn.UnaryOpType.SOFTPLUS, 2.0, 10.0)
+    fused = ttnn.multiply(x, one, input_tensor_a_activations=[softplus])
+    assert torch.equal(ttnn.to_torch(fused).float(), alone)
+    own = ttnn.to_torch(ttnn.exp(x)).float()
+    assert torch.equal(own, vector_unit.exp(values))
+    assert torch.equal(ttnn.to_torch(ttnn.exp(x, fast_and_approximate_mode=False)).float(), own)
+    assert not torch.equal(ttnn.to_torch(ttnn.exp(x, fast_and_approximate_mode=True)).float(), own)
+
+
+def test_fused_products_go_through_the_arithmetic(compute: Compute, mesh_device: ttnn.MeshDevice) -> None:
+    generator = torch.Generator().manual_seed(8)
+
+    def made(*shape: int) -> ttnn.Tensor:
+        values = torch.randn(shape, generator=generator)
+        return ttnn.from_torch(values, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
+
+    x, w, zeros = (
+        made(1, 1, 32, 256),
+        made(1, 1, 256, 64),
+        ttnn.zeros((1, 1, 32, 64), layout=ttnn.TILE_LAYOUT, device=mesh_device),
+    )
+    gate = ttnn.ones((1, 1, 1, 64), layout=ttnn.TILE_LAYOUT, device=mesh_device)
+    compute("device")
+    product = ttnn.to_torch(ttnn.experimental.minimal_matmul(x, w))
+    fused = ttnn.to_torch(ttnn.experimental.dit_minimal_matmul_addcmul_fused(x, w, 1.0, zeros, gate))
+    assert torch.equal(fused, product)
+    compute("exact")
+    assert not torch.equal(ttnn.to_torch(ttnn.experimental.minimal_matmul(x, w)), product)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-8.0, 1.0), (2.0, 3.0), (-3.0, -1.0), (0.0, 100.0)])
+@pytest.mark.parametrize("dtype", [ttnn.bfloat8_b.name, ttnn.bfloat4_b.name, ttnn.bfloat16.name])
+def test_the_limit_of_random_numbers_is_never_drawn(low: float, high: float, dtype: str) -> None:
+    form = next(it for it in (ttnn.bfloat8_b, ttnn.bfloat4_b, ttnn.bfloat16) if it.name == dtype)
+    greatest = below(low, high, form)
+    assert greatest < high
+    for first in (low, greatest):  # beside the largest in size, and alone in its block
+        block = torch.full((1, 16), greatest)
+        block[0, 0] = first
+        assert round_to(block, form)[0, 1].item() == greatest

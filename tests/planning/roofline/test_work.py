@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ttbringup.planning.roofline.collectives import all_reduce
 from pytest_ttbringup.planning.roofline.operations import Operand, Operation
 from pytest_ttbringup.planning.roofline.work import Step, Work
 
@@ -109,7 +108,8 @@ def test_an_operation_without_a_rule_moves_what_it_is_given_and_what_it_makes() 
 
 
 def test_an_all_reduce_of_eight_chips_passes_seven_eighths_twice() -> None:
-    x = l1(1, 1, 32, 4096)
-    scatter, gather = all_reduce(x, 8)
+    whole, part = l1(1, 1, 32, 4096), l1(1, 1, 32, 512)
+    scatter = Operation("ReduceScatterDeviceOperation", (whole,), (part, l1(2, 1, 32, 4096)))  # and room to work in
+    gather = Operation("AllGatherDeviceOperation", (part,), (whole,))
     assert Work.of(scatter) == Work.of(gather) == Work(ethernet=7 / 8 * 128 * BF16_TILE)
     assert (scatter.chips, gather.chips) == (8, 8)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -36,15 +37,19 @@ _LANES = FLOATS.count
 
 
 @intrinsic
-def split(_: Any, weights: Any, at: Any, stride: Any, panels: Any, to: Any, exponents: Any, low: Any) -> Any:
+def split(
+    _: Any, weights: Any, at: Any, stride: Any, panels: Any, to: Any, exponents: Any, low: Any, largest: Any
+) -> Any:
     """Sixteen rows of WIDTH weights, `stride` apart, into two panels, of what even phases multiply of them and of what
-    odd phases do, and a panel of bytes: their exponents, from `LOWEST` on.
+    odd phases do, and a panel of bytes: their exponents, from `LOWEST` on. `largest` [8], of int32, is raised to them.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         v, kinds = Vectors(context, builder), signature.args
         source = v.place(kinds[0], given[0], given[1])
         target, bytes_ = v.place(kinds[3], given[3], given[4]), v.place(kinds[5], given[5], given[6])
+        seen = v.place(kinds[7], given[7], ir.Constant(ir.IntType(64), 0))
+        most = v.load(seen, 0, WORDS)
         for row in range(16):
             for column in range(0, WIDTH, _LANES):
                 bits = v.words(v.load(source, column, FLOATS))
@@ -55,11 +60,13 @@ def split(_: Any, weights: Any, at: Any, stride: Any, panels: Any, to: Any, expo
                 exponent = builder.and_(builder.lshr(bits, v.constant(23, WORDS)), v.constant(255, WORDS))
                 exponent = builder.sub(exponent, v.constant(LOWEST, WORDS))
                 exponent = v.smaller(v.larger(exponent, v.constant(0, WORDS)), v.constant(_TOP, WORDS))
+                most = v.larger(most, exponent)
                 v.store(builder.trunc(exponent, FEW_BYTES), bytes_, row * WIDTH + column)
             source = v.after(source, given[2])
+        v.store(most, seen, 0)
         return context.get_dummy_value()
 
-    return types.void(weights, at, stride, panels, to, exponents, low), generate
+    return types.void(weights, at, stride, panels, to, exponents, low, largest), generate
 
 
 @intrinsic

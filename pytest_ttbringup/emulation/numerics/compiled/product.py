@@ -15,6 +15,7 @@ from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH, exact
 
 Array = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.int32]
 
 PANEL = 16 * WIDTH
 
@@ -92,6 +93,7 @@ def add_tile_bf16(
     bytes_: Bytes,
     units: Array,
     edge: Array,
+    largest: Words,
     tile: Array,
 ) -> None:
     """As `add_tile_fp32`, to BF16 destinations; what comes before `tile` is room to work in."""
@@ -108,10 +110,11 @@ def add_tile_bf16(
                 2 * half * PANEL,
                 bytes_,
                 half * PANEL,
+                largest,
             )
         else:
             edge[:, :width] = weights[row : row + 16, column : column + width]
-            split(edge, 0, WIDTH, panels, 2 * half * PANEL, bytes_, half * PANEL)
+            split(edge, 0, WIDTH, panels, 2 * half * PANEL, bytes_, half * PANEL, largest)
     for i in range(rows):
         start = i * inner + first
         for half in range(halves):
@@ -162,7 +165,7 @@ def multiply(
     meeting: int,
     start: int,
     stop: int,
-) -> None:
+) -> int:
     """Add activations times weights to the columns `start` … `stop` of `out` [M, N]; the other columns are untouched.
 
     Args:
@@ -178,11 +181,14 @@ def multiply(
         meeting: where blocks meet.
         start: a column.
         stop: a column.
+
+    Returns:
+        With BF16 destinations the weights' largest exponent, as `exponents` counts; else 0.
     """
     rows, inner = high.shape
     panels, edge = np.zeros((2, 3, PANEL), np.float32), np.zeros((16, WIDTH), np.float32)
     halves, bytes_ = np.zeros((2, 2, PANEL), np.float32), np.zeros((2, PANEL), np.uint8)
-    units = np.zeros((4, WIDTH), np.float32)
+    units, largest = np.zeros((4, WIDTH), np.float32), np.zeros(8, np.int32)
     tile, partial = np.zeros((rows, WIDTH), np.float32), np.zeros((rows, WIDTH), np.float32)
     for j in range(start, stop, WIDTH):
         width = min(WIDTH, stop - j)
@@ -199,23 +205,25 @@ def multiply(
                 if fp32:
                     add_tile_fp32(high, low, powers, weights, k, end, j, width, phases, panels, tile)
                 else:
-                    room = (halves, bytes_, units, edge)
+                    room = (halves, bytes_, units, edge, largest)
                     add_tile_bf16(high, low, exponents, weights, k, end, j, width, phases, *room, tile)
             if meeting == IN_L1_TO_THE_END or (meeting == IN_L1 and last < inner):
                 add_in_l1(partial, tile, first == 0, fp32)
         if meeting == IN_L1_TO_THE_END:
             tile[:] = partial
         out[:, j : j + width] = tile[:, :width]
+    return largest.max()
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def multiply_many(
     high: Array, low: Array, powers: Array, exponents: Bytes, weights: Array, out: Array, phases: int, fp32: bool
-) -> None:
+) -> int:
     """`multiply` without blocks for each of G: activations [G, M, K], weights [G, K, N], destinations [G, M, N]."""
     inner, columns = weights.shape[1], weights.shape[2]
+    largest = 0
     for g in range(out.shape[0]):
-        multiply(
+        here = multiply(
             high[g],
             low[g],
             powers[g],
@@ -229,3 +237,5 @@ def multiply_many(
             0,
             columns,
         )
+        largest = max(largest, here)
+    return largest

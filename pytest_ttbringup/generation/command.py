@@ -1,0 +1,100 @@
+"""`ttbringup generate`: its arguments, and how it gets the settings and the target of a pytest run without tests."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.option_table import CACHE, MESH, MODEL, NUMERICS, PARALLEL, PRECISION, SEED, SYSTEM, TARGET
+
+IMPLEMENTATION = "ttnn_models"
+PLUGIN = "pytest_ttbringup.plugin"
+_PASSED_ON = (MODEL, TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, SEED, CACHE)
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to those of `ttbringup`."""
+    generate = commands.add_parser(
+        "generate",
+        help="text from the TT-NN model",
+        description="Continues prompts with the TT-NN model and prints the text as it comes. The options --tt-... mean "
+        "what they mean to pytest, and are read from the environment and the ini file, too.",
+    )
+    generate.add_argument(
+        "--prompt", action="append", default=[], metavar="TEXT", help="may be repeated (default: standard input)"
+    )
+    generate.add_argument(
+        "--chat",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="put prompts into the model's chat template (default: if it has one)",
+    )
+    generate.add_argument("--system", metavar="TEXT", help="the chat's system message (default: the template's)")
+    generate.add_argument(
+        "--max-new-tokens", type=int, default=64, metavar="N", help="most tokens for each prompt (default: %(default)s)"
+    )
+    generate.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="draw tokens (default: 0, the likeliest always)"
+    )
+    generate.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest (default: all)")
+    generate.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="of these from those that sum to P (default: 1)"
+    )
+    generate.add_argument("--seed", type=int, metavar="N", help="of the draws; prompt i gets N + i (default: none)")
+    generate.add_argument("--trace", action="store_true", help="capture the decode step, and replay it")
+    generate.add_argument(
+        "--compare-reference", action="store_true", help="show the reference's text, too; it takes its time on the CPU"
+    )
+    generate.add_argument(
+        "--implementation",
+        default=IMPLEMENTATION,
+        metavar="MODULE",
+        help="the TT-NN model: a package found by pytest's pythonpath, whose module build has a plan_generator "
+        "(default: %(default)s)",
+    )
+    for option in _PASSED_ON:
+        generate.add_argument(option.flag, metavar=option.metavar, dest=option.ini, help=option.help)
+    generate.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Print the text; what is left to print is empty.
+
+    Raises:
+        SystemExit: with pytest's exit code for wrong usage, 4, after the error was printed; or for an interrupt, 2.
+    """
+    given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
+    installed = any(point.value == PLUGIN for point in entry_points(group="pytest11"))
+    loading = () if installed else ("-p", PLUGIN)  # in a checkout that is not installed
+    settings = [f"{flag}={value}" for flag, value in given if value is not None]
+    # pytest resolves the settings, sets the target up and finds the implementation; then it runs this and no tests.
+    code = pytest.main(
+        [*loading, "--noconftest", "--assert=plain", "-s", *settings], plugins=[_InsteadOfTests(options)]
+    )
+    if code:
+        raise SystemExit(int(code))
+    return ""
+
+
+class _InsteadOfTests:
+    """The pytest plugin that takes the place of collecting and running tests."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> pytest.ExitCode:
+        """Generate."""
+        from pytest_ttbringup.generation.run import generate
+
+        try:
+            generate(config, self._options)
+        except BringupError as error:
+            raise pytest.UsageError(str(error)) from error
+        except KeyboardInterrupt:
+            return pytest.ExitCode.INTERRUPTED
+        return pytest.ExitCode.OK
