@@ -45,7 +45,6 @@ def test_tensor_parallel(pytestconfig: pytest.Config) -> None:
     chosen = "not teacher_forcing and not then_decode and not (fractured and test_tensor_parallel_model)"
     output = run(pytestconfig, "--tt-mesh=1x4", str(LADDER / "test_13_tensor_parallel.py"), "-k", chosen)
     assert passed(output) >= 30
-    assert "tensor parallel" in output or "TP" in output
 
 
 def test_data_parallel(pytestconfig: pytest.Config) -> None:
