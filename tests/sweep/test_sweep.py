@@ -159,7 +159,7 @@ def test_bad_input_is_refused_before_anything_runs(
     for folder in (tmp_path, tmp_path / "folder"):
         (folder / "far.toml").write_text("[[layers]]\nlayers = [9]\n")
     given = ["sweep", f"--tests={LADDER}", "--tt-target=emulated", argument]
-    assert main(given) == 1
+    assert main(given) == 4
     error = capsys.readouterr().err
     assert WRONG[argument] in error
     assert error.count("\n") == 1
