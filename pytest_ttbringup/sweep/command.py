@@ -6,8 +6,8 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,11 @@ def run(options: argparse.Namespace) -> str:
         f"a decode step of {FULL_STEP.users} users with {context} positions each on one chip of {system.name}, "
         "as `ttbringup roofline` computes it: no run beats it"
     )
-    with _folder(options.out) as folder:
-        check_files(choices, tests, entry.name, catalog.layer_count(model), folder if options.out else None)
+    if options.out:
+        _require_writable(options.out)
+    check_files(choices, tests, entry.name, catalog.layer_count(model), options.out)
+    with tempfile.TemporaryDirectory(prefix="ttbringup-sweep-") as name:
+        folder = Path(name)
         measured: list[Measurement] = []
         speeds: list[Speed] = []
         start = time.monotonic()
@@ -120,7 +123,8 @@ def run(options: argparse.Namespace) -> str:
                     "system": system.name,
                     "bound": bound,
                 }
-                _write(folder, rows, what, about)
+                _write(options.out, rows, what, about)
+                _keep(folder, choice.name, options.out)
     head = f"precision sweep of {what}\nMB/step and tokens/s/user are bounds: {bound}\n"
     return "\n".join([head, table.as_text(rows), plot.as_text(rows)])
 
@@ -169,20 +173,21 @@ def _context(options: argparse.Namespace, model: str, longest: int) -> int:
     return int(context)
 
 
-@contextmanager
-def _folder(out: Path | None) -> Iterator[Path]:
-    """Where the runs leave their files: the one asked for, else a temporary one."""
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="ttbringup-sweep-") as name:
-            yield Path(name)
-        return
+def _require_writable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:
-        raise BringupError(f"--out={out}: can't write to this folder: {error.strerror or error}.") from error
-    yield out
+        raise BringupError(
+            f"--out={out}: can't write to this folder: {error.strerror or error}. Give one that you may write."
+        ) from error
+
+
+def _keep(folder: Path, name: str, out: Path) -> None:
+    """Copy what a run left there, which is whole now."""
+    for file in folder.glob(f"{escape(name)}.*"):
+        write_atomically(out / file.name, file.read_bytes())
 
 
 def _write(folder: Path, rows: Sequence[table.Row], what: str, about: dict[str, object]) -> None:

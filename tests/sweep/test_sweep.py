@@ -128,7 +128,10 @@ def test_tiny_llama_in_two_precisions(
     assert default["kl"] < mine["kl"]
     assert default["megabytes_per_step"] > mine["megabytes_per_step"]
     assert any("decode_mlp: PCC 0.98" in it for it in mine["problems"])
-    assert {path.name for path in out.iterdir()} >= {"sweep.md", "sweep.csv", "sweep.svg", "default.toml", "mine.toml"}
+    assert {path.name for path in out.iterdir()} >= {
+        *("sweep.md", "sweep.csv", "sweep.svg"),
+        *(f"{name}.{kind}" for name in ("default", "mine") for kind in ("toml", "log", "xml")),
+    }
     ET.parse(out / "sweep.svg")
     assert 'gate_up_weight = "bfloat4_b"' in (out / "mine.toml").read_text()
 
@@ -207,3 +210,25 @@ def test_the_report_names_the_system_of_the_environment(
     monkeypatch.setenv("TTBRINGUP_NUMERICS", "bitexact")
     assert main(["sweep", f"--tests={ladder}", "--choices=default", "--tt-target=emulated", cache]) == 0
     assert asked[1:] == [["--tt-target=emulated", cache]]
+
+
+def test_an_interrupted_run_leaves_nothing_half_written(
+    ladder: Path, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first choice stands whole in the folder, with its log; the second, in which Ctrl-C came, is not there."""
+
+    def run(choice: Choice, _: Path, __: object, folder: Path, ___: object) -> Measurement:
+        (folder / f"{choice.name}.log").write_text("whole" if choice.name == "default" else "ha")
+        if choice.name != "default":
+            raise KeyboardInterrupt
+        return Measurement(choice.name, choice.precision)
+
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.measure", run)
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.decode_bound", lambda *_: Speed(problem="not computed"))
+    arguments = [f"--tests={ladder}", "--tt-target=emulated", cache, f"--out={tmp_path / 'out'}"]
+    assert main(["sweep", *arguments, "--choices=default,accuracy"]) == 2
+    assert capsys.readouterr().err.endswith("ttbringup: interrupted\n")
+    left = {path.name: path for path in (tmp_path / "out").iterdir()}
+    assert sorted(left) == ["default.log", "sweep.csv", "sweep.json", "sweep.md", "sweep.svg"]
+    assert left["default.log"].read_text() == "whole"
+    assert [it["name"] for it in json.loads(left["sweep.json"].read_text())["choices"]] == ["default"]
