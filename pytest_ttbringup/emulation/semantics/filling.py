@@ -25,9 +25,9 @@ def ones(call: Call, *_: Any, **__: Any) -> torch.Tensor:
 
 
 @semantics("ttnn.full", "ttnn.full_like")
-def full(call: Call, _: Any, fill_value: float, *__: Any, **___: Any) -> torch.Tensor:
-    """`fill_value` in the output's shape."""
-    return _filled(call, fill_value)
+def full(call: Call, *arguments: Any, **options: Any) -> torch.Tensor:
+    """`fill_value`, the second argument, in the output's shape; the first has another name in each of the two."""
+    return _filled(call, options["fill_value"] if "fill_value" in options else arguments[1])
 
 
 def _filled(call: Call, value: float) -> torch.Tensor:
