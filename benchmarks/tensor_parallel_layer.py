@@ -9,8 +9,8 @@ a chip, and times.
 
     python benchmarks/tensor_parallel_layer.py [--model=NAME] [--mesh=RxC] [--residual=KIND] [--shrink=N] [--threads=N]
 
-`--mesh=8x4` takes a Galaxy: its rows are eight instances, data x tensor parallel. 8B took 2.7 GiB of memory on 1x8; 70B
-has four times the weights, which are held twice, so that it should take about 9.
+`--mesh=8x4` takes a Galaxy: its rows are eight instances, data x tensor parallel. On 1x8, 70B takes 7.8 GiB of
+memory and 8B 2.7.
 `--shrink=N` is for a try: hidden and feed-forward are an N-th, heads as many but of 64.
 """
 

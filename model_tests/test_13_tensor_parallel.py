@@ -20,6 +20,8 @@ import test_04_decode_stack as stacks
 import test_06_full_model as full_model
 import test_07_teacher_forcing as forcing
 import test_09_prefill as prefill
+import test_09_prefill_attention as prefill_attention
+import test_09_prefill_layers as prefill_layers
 import torch
 import ttnn
 from decode_inputs import cached_by_chip, decode_state, heads_by_chip, positions_at, write_history
@@ -328,7 +330,7 @@ def test_tensor_parallel_prefill_attention(
     parallelism: Parallelism,
     compare: Compare,
 ) -> None:
-    prefill.test_prefill_attention(
+    prefill_attention.test_prefill_attention(
         model, "first", PREFILLED, cache, mesh_device, precision, weight_cache, parallelism, compare
     )
 
@@ -359,13 +361,15 @@ def test_tensor_parallel_prefill_layer(
     parallelism: Parallelism,
     compare: Compare,
 ) -> None:
-    prefill.test_prefill_layer(model, "first", PREFILLED, mesh_device, precision, weight_cache, parallelism, compare)
+    prefill_layers.test_prefill_layer(
+        model, "first", PREFILLED, mesh_device, precision, weight_cache, parallelism, compare
+    )
 
 
 def test_tensor_parallel_prefill_stack(
     model: BringupModel, causal_lm: CausalLM, compare: Compare, progress: Callable[[str], None]
 ) -> None:
-    prefill.test_prefill_stack(model, 200, "contiguous", causal_lm, compare, progress)
+    prefill_layers.test_prefill_stack(model, 200, "contiguous", causal_lm, compare, progress)
 
 
 def test_tensor_parallel_prefill_then_decode(
