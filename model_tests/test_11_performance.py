@@ -270,9 +270,10 @@ def test_performance_traced_draws(model: BringupModel, users: Users, compare: Co
     on_device, on_host = SamplingConfig(1.0, top_k=20, top_p=0.9, seed=1), SamplingConfig(1.0, top_p=0.9, seed=2)
     prompts = [model.encode(prompt) for prompt in model.prompts(3)]
     batches = ([GREEDY] * 3, [GREEDY, on_device, on_device], [GREEDY, on_host, on_device], [on_host, GREEDY, GREEDY])
+    prefill = users.causal_lm.parallelism.data == 1
     written = []
     for trace in (False, True):
-        generator = Generator(users.causal_lm, prefill=True, trace=trace, kv_caches=users.kv_caches)
+        generator = Generator(users.causal_lm, prefill=prefill, trace=trace, kv_caches=users.kv_caches)
         try:
             written.append([generator.generate(prompts, max_new_tokens=4, sampling=batch) for batch in batches])
         finally:

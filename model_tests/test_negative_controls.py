@@ -230,6 +230,7 @@ class _Spoilt:
     """A generator whose texts go wrong behind the first token."""
 
     def __init__(self, generator: Generator, spoil: Callable[[Sequence[int]], Sequence[int]]) -> None:
+        self.state = generator.state
         self._generator = generator
         self._spoil = spoil
 

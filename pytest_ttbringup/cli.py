@@ -12,15 +12,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from pytest_ttbringup.cache_folder import cache_dir_of_commands
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.generation import command as generate_command
-from pytest_ttbringup.option_table import CACHE, SYSTEM, TARGET
-from pytest_ttbringup.options import default_cache_dir
+from pytest_ttbringup.option_table import SYSTEM, TARGET
 from pytest_ttbringup.planning import command as plan_command
 from pytest_ttbringup.planning.roofline import command as roofline_command
 from pytest_ttbringup.sweep import command as sweep_command
@@ -79,7 +78,7 @@ def _doctor() -> str:
         "target": f"{target} ({reason})",
         "system": f"{system.name}: {system.description}",
         **{package: _version(package) for package in ("ttnn", "torch", "transformers")},
-        "cache": str(_cache_dir()),
+        "cache": str(cache_dir_of_commands()),
         "devices": ", ".join(f"{silicon.DEVICE_FOLDER}/{number}" for number in devices) or "none",
     }
     width = max(map(len, lines))
@@ -91,7 +90,7 @@ def _operations(form: str) -> str:
 
     if "ttnn" not in sys.modules:
         os.environ.setdefault("LOGURU_LEVEL", "WARNING")  # TT-NN prints its whole configuration at import
-        prepare(system=system_of("n150"), cache_dir=_cache_dir())
+        prepare(system=system_of("n150"), cache_dir=cache_dir_of_commands())
     from pytest_ttbringup.emulation import census
 
     entries = census.census()
@@ -114,11 +113,6 @@ def _target_and_system() -> tuple[str, str, System]:
     if system:
         return target, reason, system_of(system)
     return target, reason, default_system(target)
-
-
-def _cache_dir() -> Path:
-    named = os.environ.get(CACHE.environment)
-    return Path(named).expanduser().absolute() if named else default_cache_dir()
 
 
 def _version(package: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Literal, TypeVar
 
 import pytest
 
+from pytest_ttbringup.cache_folder import default_cache_dir
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import (
     CACHE,
@@ -294,11 +294,6 @@ def _items(value: Given) -> list[str]:
 def _choose(wrong: str, legal: Sequence[str]) -> str:
     near = difflib.get_close_matches(wrong, legal, n=1, cutoff=0.4)
     return (f"Did you mean {near[0]!r}? " if near else "") + f"Choose one of: {', '.join(legal)}."
-
-
-def default_cache_dir() -> Path:
-    """Where compiled kernels and converted weights go when nobody says."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttbringup"
 
 
 def _cache_dir(value: Given | None, config: pytest.Config) -> Path:

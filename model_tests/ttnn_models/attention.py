@@ -24,7 +24,8 @@ class Attention:
     In tensor parallel each chip has heads of its own (`HeadSplit`): columns of the QKV projection, and the rows of the
     output projection that belong to them, which gives a summand of the output.
 
-    Shapes: B users, S rows of a prefill, D hidden, H heads, K KV heads, h head size; B, H and K are those of a chip.
+    Shapes: B users, S rows of a prefill, D hidden, H heads, K KV heads, h head size. The weights given are those of
+    all heads; elsewhere B, H and K are those of a chip.
 
     Args:
         mesh_device: where it runs.

@@ -47,6 +47,8 @@ class GeneratorPlan:
     ) -> Generator:
         """Move the model to the device.
 
+        Prompts are prefilled; for several instances, whose users are others on each, they are read by decode steps.
+
         Args:
             mesh_device: where it runs; for `trace`, opened with a `trace_region_size`.
             weights: by Hugging Face's names.
@@ -62,7 +64,7 @@ class GeneratorPlan:
             weight_cache=WeightCache(weights_dir),
             report=report,
         )
-        return Generator(model, prefill=True, trace=trace)
+        return Generator(model, prefill=self.config.parallelism.data == 1, trace=trace)
 
 
 def plan_generator(

@@ -117,8 +117,8 @@ class ModelConfig:
             self.num_heads,
             f"can't be more than {MAX_HEADS} on one device; more heads need tensor parallelism",
         )
-        if self.parallelism.fractured:
-            self.parallelism.split("hidden_size", self.hidden_size, TILE_SIZE)
+        # The embedding's columns are dealt out in any case, and a fractured residual consists of tiles.
+        self.parallelism.split("hidden_size", self.hidden_size, TILE_SIZE if self.parallelism.fractured else 1)
         _require(self.rms_norm_eps > 0, "rms_norm_eps", self.rms_norm_eps, "must be positive")
         _require(self.rope.theta > 0, "rope.theta", self.rope.theta, "must be positive")
 

@@ -10,6 +10,7 @@ import torch
 from pytest_ttbringup.errors import BringupError
 
 from .decode_state import INACTIVE
+from .prefilling import check_one_instance
 from .text_limits import check_texts
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def forced_logits(
             f"{lengths} tokens are to be prefilled of texts with {[len(text) for text in texts]} tokens; give a "
             "number for each text, not more than it has."
         )
+    if any(lengths):
+        check_one_instance(generator.model.parallelism)
     forced, state = generator.next_tokens.forced(), generator.state
     rows = [
         list(generator.prefilling.logits(text[:length], user)) if length else []

@@ -14,7 +14,7 @@ from .forcing import forced_logits
 from .kv_cache import KVCache
 from .model import CausalLM
 from .next_tokens import NextTokens
-from .prefilling import Prefilling
+from .prefilling import Prefilling, check_one_instance
 from .session import EndedBy, Session, User, check_new_tokens
 from .text_limits import check_texts
 
@@ -35,12 +35,15 @@ class Generator:
     Args:
         model: the model.
         prefill: read prompts by prefill, one user after the other, and not by decode steps, a token of each user per
-            step ("prefill by decode").
+            step ("prefill by decode"); wants a model of one instance.
         prefill_chunk: most tokens of a prompt that are prefilled at once, a multiple of 32; more take as many prefills
             as they need.
         trace: capture the decode step, and replay it; the device needs a `trace_region_size`.
         kv_caches: one for each layer; contiguous ones are made if none are given.
         report_every: steps between two lines of progress.
+
+    Raises:
+        BringupError: it shall prefill for several instances.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Generator:
         kv_caches: Sequence[KVCache] | None = None,
         report_every: int = 16,
     ) -> None:
+        if prefill:
+            check_one_instance(model.parallelism)
         self.model = model
         self.prefill = prefill
         self.report_every = report_every
@@ -131,8 +136,8 @@ class Generator:
             For each text [tokens, V], float32; row i predicts token i + 1.
 
         Raises:
-            BringupError: no text or too many, an empty one, one too long for the KV cache, or a prefill longer than
-                its text.
+            BringupError: no text or too many, an empty one, one too long for the KV cache, a prefill longer than
+                its text, or one for several instances.
         """
         self.newest_session = None
         return forced_logits(self, texts, prefilled=prefilled, report=report)

@@ -19,7 +19,8 @@ class MLP:
     In tensor parallel `gate` and `up` are split by columns and `down` by rows, so that each chip gets a summand of the
     output from its own part of F alone. Where tiles of F can't be dealt out evenly, zeros fill it up.
 
-    Shapes: B users, S rows of a prefill, D hidden, F intermediate, both on one chip.
+    Shapes: B users, S rows of a prefill, D hidden, F intermediate. The weights given have all of F; elsewhere B and F
+    are those of a chip.
 
     Args:
         mesh_device: where it runs.

@@ -92,18 +92,18 @@ class NextTokens:
 
     def after_prefill(self, user: Draws) -> Callable[[ttnn.Tensor, int], int]:
         """What chooses this user's token from logits [1, 1, 32, V] and a row of them, as a decode step would."""
-        join = self.model.parallelism.join  # every instance reads the same prompt
+        take = self.model.parallelism.take
 
         def choose(logits: ttnn.Tensor, row: int) -> int:
             if user.on_host:
-                return draw(join(logits)[0, 0, row].float(), user.sampling, user.uniform())
+                return draw(take(logits, data=2)[0, 0, row].float(), user.sampling, user.uniform())
             tokens = self.model.lm_head.greedy(logits)  # [1, 1, 32]
             if user.on_device:
                 # The draw is the same at whichever row.
                 self.sampler.write_users([user.sampling] * self.state.users)
                 self.sampler.write_seeds([user.seed()] * self.state.users)
                 self.sampler.choose(logits, tokens)
-            token = int(join(tokens).flatten()[row])
+            token = int(take(tokens, data=2).flatten()[row])
             ttnn.deallocate(tokens)
             return token
 

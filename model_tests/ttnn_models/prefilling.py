@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 import ttnn
 
+from pytest_ttbringup.errors import BringupError
+
 from .kv_cache import KVCache
 from .model import CausalLM
+from .parallelism import Parallelism
 from .prefill_chunk import PrefillChunk, chunks_of
 
 
@@ -54,3 +57,16 @@ class Prefilling:
             yield chunk, hidden
             ttnn.deallocate(hidden)
             chunk.free()
+
+
+def check_one_instance(parallelism: Parallelism) -> None:
+    """Refuse to prefill by a model of several instances, which would all write the prompt to their own users' cache.
+
+    Raises:
+        BringupError: it has several.
+    """
+    if parallelism.data > 1:
+        raise BringupError(
+            f"A prefill reads one user's prompt, and this model has {parallelism.data} instances with users of their "
+            "own. Read prompts by decode steps (prefill=False), or make a model for each submesh (Submeshes)."
+        )

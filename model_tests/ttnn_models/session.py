@@ -172,7 +172,7 @@ class Session:
         drawing = [user for user in users if user.draws.on_host and not user.reading]
         if not drawing or logits is None:
             return {}
-        rows = self.generator.model.parallelism.join(logits, data=2)[0, 0].float()  # [B, V]
+        rows = self.generator.model.parallelism.take(logits, data=2)[0, 0].float()  # [B, V]
         return {user: draw(rows[user.slot], user.draws.sampling, user.draws.uniform()) for user in drawing}
 
     def _take(self, user: User, token: int) -> NewToken:

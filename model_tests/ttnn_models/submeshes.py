@@ -55,8 +55,14 @@ class Submeshes:
         """A model on every submesh of 1 x `config.parallelism.tensor` chips.
 
         Raises:
-            BringupError: weights are missing, left over or of the wrong shape.
+            BringupError: weights are missing, left over or of the wrong shape; or the configuration is of a model with
+                several instances.
         """
+        if config.parallelism.data > 1:
+            raise BringupError(
+                f"Each submesh holds one instance; parallelism.data = {config.parallelism.data} must be 1. The mesh's "
+                "shape says how many submeshes there are."
+            )
         parts = mesh_device.create_submeshes(ttnn.MeshShape(1, config.parallelism.tensor))
         models = (
             CausalLM.from_weights(part, config, weights, precision=precision, weight_cache=weight_cache, report=report)
@@ -75,9 +81,9 @@ class Submeshes:
         """As `Generator.generate`, one submesh after the other.
 
         Raises:
-            BringupError: there are more prompts than places, or what `Generator.generate` raises.
+            BringupError: there is no prompt or more than places, or what `Generator.generate` raises.
         """
-        if len(prompts) > self.state.users:
+        if not 1 <= len(prompts) <= self.state.users:
             raise BringupError(f"{len(prompts)} texts given; a batch has 1 to {self.state.users} users.")
         written: list[Generation] = []
         for start, generator in zip(range(0, len(prompts), DECODE_BATCH), self.generators, strict=False):

@@ -100,6 +100,15 @@ def test_several_prompts_get_a_text_each(environment: dict[str, str]) -> None:
     assert "\n15 tokens behind " in done.stdout
 
 
+def test_in_data_parallel_a_33rd_prompt_goes_to_the_second_chip(environment: dict[str, str]) -> None:
+    mesh = ("--tt-system=n300", "--tt-mesh=1x2", "--tt-parallel=dp")
+    prompts = [f"--prompt=Say {number}" for number in range(33)]
+    done = generate(environment, *mesh, "--max-new-tokens=2", "--compare-reference", *prompts)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("(the same 2 tokens)") >= 32
+    assert "\n66 tokens behind " in done.stdout
+
+
 @pytest.fixture(scope="module")
 def refusals(environment: dict[str, str]) -> dict[str, tuple[int, str]]:
     """What was said to each of `REFUSED`, and to what imports ttnn, once and last."""

@@ -19,7 +19,21 @@ from .conftest import LOADING, Run
 
 def target(name: str, cache_dir: Path, system: str = "n150") -> Target:
     mesh = system_of(system).mesh
-    return target_for(Settings(name, "test", system, mesh, "exact", None, ("tiny-llama",), "edges", 0, cache_dir))
+    settings = Settings(
+        target=name,
+        target_reason="test",
+        system=system,
+        mesh=mesh,
+        parallel=None,
+        numerics="exact",
+        precision="default",
+        pcc_threshold=None,
+        models=("tiny-llama",),
+        layers="edges",
+        seed=0,
+        cache_dir=cache_dir,
+    )
+    return target_for(settings)
 
 
 @pytest.fixture(autouse=True)

@@ -53,6 +53,14 @@ def test_data_parallel(pytestconfig: pytest.Config) -> None:
     assert passed(output) >= 15
 
 
+def test_steps_in_tensor_parallel(pytestconfig: pytest.Config) -> None:
+    """Of the rungs of one chip, on a mesh: what a step moves, captured draws, users who join and leave."""
+    rungs = [str(LADDER / name) for name in ("test_06_full_model.py", "test_11_performance.py")]
+    chosen = "moves_nothing or traced_draws or join_and_leave"
+    output = run(pytestconfig, "--tt-mesh=1x2", "--tt-parallel=tp", *rungs, "-k", chosen)
+    assert passed(output) == 3
+
+
 def test_faults_between_chips(pytestconfig: pytest.Config) -> None:
     """On two rows of two chips: data x tensor parallel."""
     output = run(pytestconfig, "--tt-mesh=2x2", str(LADDER / "test_negative_controls_parallel.py"))

@@ -59,6 +59,10 @@ def test_a_model_says_what_can_not_be_spread() -> None:
         BringupError, match=r"8 chips: hidden_size = 128 .* evenly in units of 32.* divide it: 1, 2, 4\."
     ):
         ModelConfig.from_hf(hf_config(), parallelism=Parallelism(tensor=8, residual="fractured"))
+    with pytest.raises(
+        BringupError, match=r"3 chips: hidden_size = 128 can't be dealt out evenly\. .*: 1, 2, 4, 8, 16, 32"
+    ):
+        ModelConfig.from_hf(hf_config(), parallelism=Parallelism(tensor=3))
     with pytest.raises(BringupError, match="padding is off"):
         ModelConfig.from_hf(hf_config(), parallelism=Parallelism(tensor=8, pad_heads=False))
 

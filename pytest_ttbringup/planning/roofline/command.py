@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from pytest_ttbringup.cache_folder import cache_dir_of_commands
 from pytest_ttbringup.errors import BringupError
-from pytest_ttbringup.option_table import CACHE, DEFAULT_PRECISION, MODEL, PRECISION, SYSTEM
-from pytest_ttbringup.options import default_cache_dir
+from pytest_ttbringup.option_table import DEFAULT_PRECISION, MODEL, PRECISION, SYSTEM
 from pytest_ttbringup.planning.roofline.peaks import peaks_of
 from pytest_ttbringup.planning.roofline.work import FULL_STEP, Step
 from pytest_ttbringup.targets import system_of
@@ -114,7 +113,7 @@ def run(options: argparse.Namespace) -> str:
 
     name, config = config_of(options.model)
     chips = chips_for(config, system, options.chips)
-    target = mock_cluster(system, _cache_dir())
+    target = mock_cluster(system, cache_dir_of_commands())
     from ttnn_models.precision_file import precision_of
 
     precision = precision_of(options.precision)
@@ -162,8 +161,3 @@ def _say(line: str) -> None:
     """A line of progress, apart from the report."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-
-
-def _cache_dir() -> Path:
-    named = os.environ.get(CACHE.environment)
-    return Path(named).expanduser().absolute() if named else default_cache_dir()
