@@ -1,4 +1,9 @@
-"""The command `ttbringup`."""
+"""The command `ttbringup`.
+
+Exit codes are pytest's, for every subcommand: 0 after success; 4 for what is refused, be it an argument, an
+environment variable or an input file, after one line on standard error that names it, what is allowed and the fix;
+2 after Ctrl-C. Reports go to standard output, progress and errors to standard error.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
+
+import pytest
 
 from pytest_ttbringup.cache_folder import cache_dir_of_commands
 from pytest_ttbringup.errors import BringupError
@@ -19,18 +27,33 @@ from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, defau
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `ttbringup` with these arguments (the command line's by default); the exit code, 1 after an error."""
+    """Run `ttbringup` with these arguments (the command line's by default); the exit code.
+
+    Raises:
+        SystemExit: for `--help`, and with the exit code of an argument that can't be parsed or of `generate`.
+    """
     options = _parser().parse_args(arguments)
     try:
         sys.stdout.write(options.run(options))
     except BringupError as error:
         sys.stderr.write(f"ttbringup: {error}\n")
-        return 1
-    return 0
+        return pytest.ExitCode.USAGE_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("ttbringup: interrupted\n")
+        return pytest.ExitCode.INTERRUPTED
+    return pytest.ExitCode.OK
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses as the commands do: in one line, with their exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and who says what is right."""
+        self.exit(pytest.ExitCode.USAGE_ERROR, f"{self.prog}: {message}. What it takes, says `{self.prog} --help`.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ttbringup", description="Brings models up on Tenstorrent devices.")
+    parser = _Parser(prog="ttbringup", description="Brings models up on Tenstorrent devices.")
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
         "doctor",

@@ -65,7 +65,8 @@ def read_precision(path: Path) -> ModelPrecision:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BringupError(f"{path}: can't be read ({error}).") from error
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise BringupError(f"{path}: can't be read: {reason}. docs/precision.md says what is in one.") from error
     return parse_precision(text, str(path))
 
 
@@ -144,7 +145,7 @@ class _Parser:
         return {
             name: (self._math if name in MATH else self._format)(it, (*path, name))
             for name, it in table.items()
-            if self._known(name, SETTINGS, (*path, name))
+            if self._known(name, (*SETTINGS, *(("layers",) if path else ("preset", "[[layers]]"))), (*path, name))
         }
 
     def _known(self, name: str, legal: Sequence[str], path: tuple[str | int, ...]) -> bool:
@@ -223,6 +224,7 @@ def _holds(data: Any, path: Sequence[str | int]) -> bool:
 
 def _choose(what: str, wrong: str, legal: Sequence[str]) -> str:
     near = [it for it in [_SHORT.get(wrong.lower(), "")] if it in legal]
-    near = near or difflib.get_close_matches(wrong, legal, n=1, cutoff=0.4)
+    cutoff = 0.4 if len(legal) < 8 else 0.6  # among many names one is always a little like what was written
+    near = near or difflib.get_close_matches(wrong, legal, n=1, cutoff=cutoff)
     meant = f" Did you mean {near[0]!r}?" if near else ""
     return f"no such {what}.{meant} Choose one of: {', '.join(legal)}."

@@ -1,18 +1,16 @@
-"""`ttbringup generate`: its arguments, and how it gets the settings and the target of a pytest run without tests."""
+"""`ttbringup generate`: its arguments."""
 
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
 
-from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.option_table import CACHE, MESH, MODEL, NUMERICS, PARALLEL, PRECISION, SEED, SYSTEM, TARGET
+from pytest_ttbringup.without_tests import run_without_tests
 
 IMPLEMENTATION = "ttnn_models"
-PLUGIN = "pytest_ttbringup.plugin"
 _PASSED_ON = (MODEL, TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, SEED, CACHE)
 
 
@@ -67,34 +65,14 @@ def run(options: argparse.Namespace) -> str:
     Raises:
         SystemExit: with pytest's exit code for wrong usage, 4, after the error was printed; or for an interrupt, 2.
     """
+
+    def instead(config: pytest.Config) -> None:
+        from pytest_ttbringup.generation.run import generate
+
+        generate(config, options)
+
     given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
-    installed = any(point.value == PLUGIN for point in entry_points(group="pytest11"))
-    loading = () if installed else ("-p", PLUGIN)  # in a checkout that is not installed
-    settings = [f"{flag}={value}" for flag, value in given if value is not None]
-    # pytest resolves the settings, sets the target up and finds the implementation; then it runs this and no tests.
-    code = pytest.main(
-        [*loading, "--noconftest", "--assert=plain", "-s", *settings], plugins=[_InsteadOfTests(options)]
-    )
+    code = run_without_tests([f"{flag}={value}" for flag, value in given if value is not None], instead)
     if code:
         raise SystemExit(int(code))
     return ""
-
-
-class _InsteadOfTests:
-    """The pytest plugin that takes the place of collecting and running tests."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_cmdline_main(self, config: pytest.Config) -> pytest.ExitCode:
-        """Generate."""
-        from pytest_ttbringup.generation.run import generate
-
-        try:
-            generate(config, self._options)
-        except BringupError as error:
-            raise pytest.UsageError(str(error)) from error
-        except KeyboardInterrupt:
-            return pytest.ExitCode.INTERRUPTED
-        return pytest.ExitCode.OK

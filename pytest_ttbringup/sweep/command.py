@@ -6,11 +6,13 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.files import write_atomically
@@ -25,7 +27,9 @@ from pytest_ttbringup.option_table import (
     SEED,
     SYSTEM,
     TARGET,
+    given,
 )
+from pytest_ttbringup.options import Settings, settings_of
 from pytest_ttbringup.planning.footprint import Workload
 from pytest_ttbringup.planning.roofline.peaks import peaks_of
 from pytest_ttbringup.planning.roofline.work import FULL_STEP
@@ -34,11 +38,16 @@ from pytest_ttbringup.sweep.choices import FOLDER, check_files, choices_of
 from pytest_ttbringup.sweep.ladder_run import measure
 from pytest_ttbringup.sweep.measurement import Measurement
 from pytest_ttbringup.sweep.speed import Speed, decode_bound
-from pytest_ttbringup.targets import TARGET_NAMES, System, default_system, default_target, system_of
+from pytest_ttbringup.targets import System, system_of
+from pytest_ttbringup.without_tests import read_settings
 
-_PASSED_ON = (TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, LAYERS, SEED, CACHE)
 WITH_FIDELITY = "device"
-"""Numerics of the emulated target unless others are asked for: the others know nothing of math fidelity."""
+"""Numerics of the emulated target unless others are asked for: exact ones know nothing of math fidelity."""
+_PASSED_ON = (MODEL, TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, LAYERS, SEED, CACHE)
+_HELP = {
+    MODEL: f"the model to compare them on, named as for pytest (default: {DEFAULT_MODEL})",
+    NUMERICS: f"how the emulated target computes, as for pytest (default: {WITH_FIDELITY}, which knows math fidelity)",
+}
 
 
 def add_to(commands: Any) -> None:
@@ -47,9 +56,9 @@ def add_to(commands: Any) -> None:
         "sweep",
         help="the ladder in several precisions: accuracy against speed",
         description="Climbs two rungs, the modules of a decode step and teacher forcing, once in each precision, and "
-        "shows what each costs in accuracy and how fast it can be at most: a table with the Pareto front, and a plot.",
+        "shows what each costs in accuracy and how fast it can be at most: a table with the Pareto front, and a plot. "
+        "The options --tt-... mean what they mean to pytest, and are read from the environment and the ini file, too.",
     )
-    sweep.add_argument(MODEL.flag, metavar=MODEL.metavar, dest="model", default=DEFAULT_MODEL, help=MODEL.help)
     sweep.add_argument(
         "--choices",
         action="append",
@@ -64,7 +73,8 @@ def add_to(commands: Any) -> None:
     )
     sweep.add_argument("--out", type=Path, metavar="DIR", help="write the table, the plot and every choice there, too")
     for option in _PASSED_ON:
-        sweep.add_argument(option.flag, metavar=option.metavar, dest=option.ini, help=option.help)
+        text = _HELP.get(option, option.help)
+        sweep.add_argument(option.flag, metavar=option.metavar, dest=option.ini, help=text)
     sweep.set_defaults(run=run)
 
 
@@ -79,27 +89,31 @@ def run(options: argparse.Namespace) -> str:
     tests = options.tests.absolute()
     if not tests.is_dir():
         raise BringupError(f"--tests={options.tests}: there is no such folder. Name that of the ladder's tests.")
-    target, system = _target_and_system(options)
+    settings, arguments = _settings(options, tests)
+    model, target, system = settings.models[0], settings.target, system_of(settings.system)
     peaks_of(system)  # refuses one without published peaks, before anything runs
-    entry = catalog.resolve(options.model)
-    catalog.check(options.model)
+    entry = catalog.resolve(model)
+    catalog.check(model)
     choices = choices_of(options.choices, tests)
-    context = _context(options, entry.name, _positions(options.model))
+    context = _context(options, entry.name, _positions(model))
     bound = (
         f"a decode step of {FULL_STEP.users} users with {context} positions each on one chip of {system.name}, "
         "as `ttbringup roofline` computes it: no run beats it"
     )
-    with _folder(options.out) as folder:
-        check_files(choices, tests, entry.name, catalog.layer_count(options.model), folder if options.out else None)
+    if options.out:
+        _require_writable(options.out)
+    check_files(choices, tests, entry.name, catalog.layer_count(model), options.out)
+    with tempfile.TemporaryDirectory(prefix="ttbringup-sweep-") as name:
+        folder = Path(name)
         measured: list[Measurement] = []
         speeds: list[Speed] = []
         start = time.monotonic()
         for number, choice in enumerate(choices, start=1):
             report = _reporter(f"{choice.name} ({number} of {len(choices)})", start)
             report("starts")
-            measured.append(measure(choice, tests, _arguments(options), folder, report))
+            measured.append(measure(choice, tests, arguments, folder, report))
             report(f"{measured[-1].tests} tests, {measured[-1].red} red; the bound on its speed is computed")
-            speeds.append(decode_bound(choice, options.model, system, context, options.tt_cache))
+            speeds.append(decode_bound(choice, model, system, context, settings.cache_dir))
             rows = table.rows_of(measured, speeds)
             what = _what(entry.name, target, system, measured)
             if options.out:  # after each choice, so that a sweep which is stopped has shown something
@@ -109,7 +123,8 @@ def run(options: argparse.Namespace) -> str:
                     "system": system.name,
                     "bound": bound,
                 }
-                _write(folder, rows, what, about)
+                _write(options.out, rows, what, about)
+                _keep(folder, choice.name, options.out)
     head = f"precision sweep of {what}\nMB/step and tokens/s/user are bounds: {bound}\n"
     return "\n".join([head, table.as_text(rows), plot.as_text(rows)])
 
@@ -127,18 +142,22 @@ def _reporter(name: str, start: float) -> Callable[[str], None]:
     return report
 
 
-def _target_and_system(options: argparse.Namespace) -> tuple[str, System]:
-    target = options.tt_target or default_target()[0]
-    if target not in TARGET_NAMES:
-        raise BringupError(f"{TARGET.flag}={target}: choose one of {', '.join(TARGET_NAMES)}.")
-    return target, system_of(options.tt_system) if options.tt_system else default_system(target)
+def _settings(options: argparse.Namespace, tests: Path) -> tuple[Settings, list[str]]:
+    """The settings of every run, but for the precision, and the arguments that give a run just these.
 
+    Raises:
+        BringupError: one is illegal, which no run has to find out.
+    """
+    given_here = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
+    flags = [f"{flag}={value}" for flag, value in given_here if value is not None]
 
-def _arguments(options: argparse.Namespace) -> list[str]:
-    given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
-    if options.tt_numerics is None:
-        given.append((NUMERICS.flag, WITH_FIDELITY))
-    return [f"{MODEL.flag}={options.model}", *(f"{flag}={value}" for flag, value in given if value is not None)]
+    def read(config: pytest.Config) -> tuple[Settings, bool]:
+        return settings_of(config), given(config, NUMERICS) is not None
+
+    settings, has_numerics = read_settings([*flags, str(tests)], read)
+    if len(settings.models) != 1:
+        raise BringupError(f"{MODEL.flag}={','.join(settings.models)}: a sweep is of one model; name one.")
+    return settings, flags if has_numerics else [*flags, f"{NUMERICS.flag}={WITH_FIDELITY}"]
 
 
 def _positions(model: str) -> int:
@@ -154,20 +173,21 @@ def _context(options: argparse.Namespace, model: str, longest: int) -> int:
     return int(context)
 
 
-@contextmanager
-def _folder(out: Path | None) -> Iterator[Path]:
-    """Where the runs leave their files: the one asked for, else a temporary one."""
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="ttbringup-sweep-") as name:
-            yield Path(name)
-        return
+def _require_writable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:
-        raise BringupError(f"--out={out}: can't write to this folder: {error.strerror or error}.") from error
-    yield out
+        raise BringupError(
+            f"--out={out}: can't write to this folder: {error.strerror or error}. Give one that you may write."
+        ) from error
+
+
+def _keep(folder: Path, name: str, out: Path) -> None:
+    """Copy what a run left there, which is whole now."""
+    for file in folder.glob(f"{escape(name)}.*"):
+        write_atomically(out / file.name, file.read_bytes())
 
 
 def _write(folder: Path, rows: Sequence[table.Row], what: str, about: dict[str, object]) -> None:

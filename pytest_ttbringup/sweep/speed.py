@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from pytest_ttbringup.option_table import CACHE, MODEL, PRECISION, SYSTEM
@@ -28,7 +29,7 @@ class Speed(NamedTuple):
     problem: str = ""
 
 
-def decode_bound(choice: Choice, model: str, system: System, context: int, cache: str | None = None) -> Speed:
+def decode_bound(choice: Choice, model: str, system: System, context: int, cache: Path) -> Speed:
     """The bound of `ttbringup roofline`, which records the operations in a process of its own.
 
     Args:
@@ -36,14 +37,14 @@ def decode_bound(choice: Choice, model: str, system: System, context: int, cache
         model: as `--tt-model` takes it.
         system: of whose chips one is meant.
         context: positions that each user has, the one computed included.
-        cache: the folder for compiled kernels, if not the usual one.
+        cache: the folder for compiled kernels.
     """
     command = [
         *(sys.executable, "-c", "import sys; from pytest_ttbringup.cli import main; sys.exit(main())", "roofline"),
         *(f"{MODEL.flag}={model}", f"{SYSTEM.flag}={system.name}", f"{PRECISION.flag}={choice.precision}"),
         *("--chips=1", f"--users={FULL_STEP.users}", f"--position={context - 1}", "--prefill=32", "--format=json"),
     ]
-    environment = {**os.environ, **({CACHE.environment: cache} if cache else {})}
+    environment = {**os.environ, CACHE.environment: str(cache)}
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if ended.returncode:
         said = ended.stderr.strip().splitlines() or ["it said nothing"]

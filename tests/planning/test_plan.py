@@ -209,7 +209,7 @@ def test_heads_that_do_not_divide_are_padded() -> None:
     ],
 )
 def test_bad_input(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", *arguments]) == 1
+    assert main(["plan", *arguments]) == 4
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

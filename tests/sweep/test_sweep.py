@@ -13,6 +13,9 @@ from pytest_ttbringup.cli import main
 from pytest_ttbringup.options import settings_of
 from pytest_ttbringup.sweep.choices import Choice, choices_of
 from pytest_ttbringup.sweep.ladder_run import measure
+from pytest_ttbringup.sweep.measurement import Measurement
+from pytest_ttbringup.sweep.speed import Speed
+from pytest_ttbringup.targets import System
 
 ROOT = Path(__file__).resolve().parents[2]
 LADDER = ROOT / "model_tests"
@@ -125,7 +128,10 @@ def test_tiny_llama_in_two_precisions(
     assert default["kl"] < mine["kl"]
     assert default["megabytes_per_step"] > mine["megabytes_per_step"]
     assert any("decode_mlp: PCC 0.98" in it for it in mine["problems"])
-    assert {path.name for path in out.iterdir()} >= {"sweep.md", "sweep.csv", "sweep.svg", "default.toml", "mine.toml"}
+    assert {path.name for path in out.iterdir()} >= {
+        *("sweep.md", "sweep.csv", "sweep.svg"),
+        *(f"{name}.{kind}" for name in ("default", "mine") for kind in ("toml", "log", "xml")),
+    }
     ET.parse(out / "sweep.svg")
     assert 'gate_up_weight = "bfloat4_b"' in (out / "mine.toml").read_text()
 
@@ -143,7 +149,12 @@ WRONG = {
     "--tt-model=tiny-lama": "Did you mean 'tiny-llama'",
     "--tt-system=n151": "Did you mean 'n150'",
     "--tt-system=galaxy": "no published figures",
-    "--tt-target=emulator": "--tt-target=emulator: choose one of emulated, silicon, simulator",
+    "--tt-target=emulator": "--tt-target=emulator: no such target. Did you mean 'simulator'? Choose one of",
+    "--tt-model=tiny-llama,smollm2-135m": "--tt-model=tiny-llama,smollm2-135m: a sweep is of one model; name one",
+    "--tt-mesh=9x9": "--tt-mesh=9x9: needs 81 chips, but system n150 has 1 chip",
+    "--tt-numerics=rough": "--tt-numerics=rough: no such arithmetic",
+    "--tt-layers=4": "--tt-layers=4: tiny-llama has 4 layers, 0 to 3",
+    "--pcc-threshold=2": "--pcc-threshold=2: a PCC threshold is a number above 0 and at most 1",
     "--out=bad.toml": "--out=bad.toml: can't write to this folder",
 }
 
@@ -159,7 +170,65 @@ def test_bad_input_is_refused_before_anything_runs(
     for folder in (tmp_path, tmp_path / "folder"):
         (folder / "far.toml").write_text("[[layers]]\nlayers = [9]\n")
     given = ["sweep", f"--tests={LADDER}", "--tt-target=emulated", argument]
-    assert main(given) == 1
+    assert main(given) == 4
     error = capsys.readouterr().err
     assert WRONG[argument] in error
     assert error.count("\n") == 1
+
+
+def test_the_environment_is_heeded_and_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.measure", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setenv("TTBRINGUP_SYSTEM", "n151")
+    assert main(["sweep", f"--tests={LADDER}", "--tt-target=emulated"]) == 4
+    assert capsys.readouterr().err.startswith("ttbringup: TTBRINGUP_SYSTEM=n151 (environment variable): ")
+
+
+def test_the_report_names_the_system_of_the_environment(
+    ladder: Path, cache: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its bound is that system's, and every run has it, too."""
+    asked: list[list[str]] = []
+    systems: list[str] = []
+
+    def measured(choice: Choice, _: Path, arguments: list[str], *__: object) -> Measurement:
+        asked.append(arguments)
+        return Measurement(choice.name, choice.precision)
+
+    def bound(_: Choice, __: str, system: System, *___: object) -> Speed:
+        systems.append(system.name)
+        return Speed(problem="not computed")
+
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.measure", measured)
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.decode_bound", bound)
+    monkeypatch.setenv("TTBRINGUP_SYSTEM", "p150")
+    assert main(["sweep", f"--tests={ladder}", "--choices=default", "--tt-target=emulated", cache]) == 0
+    assert "precision sweep of tiny-llama on emulated (p150)" in capsys.readouterr().out
+    assert systems == ["p150"]
+    assert asked == [["--tt-target=emulated", cache, "--tt-numerics=device"]]
+    monkeypatch.setenv("TTBRINGUP_NUMERICS", "bitexact")
+    assert main(["sweep", f"--tests={ladder}", "--choices=default", "--tt-target=emulated", cache]) == 0
+    assert asked[1:] == [["--tt-target=emulated", cache]]
+
+
+def test_an_interrupted_run_leaves_nothing_half_written(
+    ladder: Path, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first choice stands whole in the folder, with its log; the second, in which Ctrl-C came, is not there."""
+
+    def run(choice: Choice, _: Path, __: object, folder: Path, ___: object) -> Measurement:
+        (folder / f"{choice.name}.log").write_text("whole" if choice.name == "default" else "ha")
+        if choice.name != "default":
+            raise KeyboardInterrupt
+        return Measurement(choice.name, choice.precision)
+
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.measure", run)
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.decode_bound", lambda *_: Speed(problem="not computed"))
+    arguments = [f"--tests={ladder}", "--tt-target=emulated", cache, f"--out={tmp_path / 'out'}"]
+    assert main(["sweep", *arguments, "--choices=default,accuracy"]) == 2
+    assert capsys.readouterr().err.endswith("ttbringup: interrupted\n")
+    left = {path.name: path for path in (tmp_path / "out").iterdir()}
+    assert sorted(left) == ["default.log", "sweep.csv", "sweep.json", "sweep.md", "sweep.svg"]
+    assert left["default.log"].read_text() == "whole"
+    assert [it["name"] for it in json.loads(left["sweep.json"].read_text())["choices"]] == ["default"]

@@ -132,7 +132,7 @@ def test_the_page_in_json() -> None:
     ],
 )
 def test_bad_arguments_are_one_error_each(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
-    assert main(["roofline", "--tt-model=llama-3.1-8b", *arguments]) == 1
+    assert main(["roofline", "--tt-model=llama-3.1-8b", *arguments]) == 4
     error = capsys.readouterr().err
     assert error.startswith(f"ttbringup: {said}")
     assert error.count("\n") == 1
