@@ -1,16 +1,17 @@
 """Disjoint devices for pytest-xdist's workers on the silicon target.
 
-TT-Metal's driver library opens the devices that `TT_VISIBLE_DEVICES` names and no others (tt-umd,
-`docs/TT_VISIBLE_DEVICES.md` and `PCIDevice::enumerate_devices`; so in the tt-umd 0.9.14 of ttnn 0.81.1). Its numbers
-count the PCI Express devices in order of their PCI addresses, from 0; they are not the numbers of the nodes in
-/dev/tenstorrent. A chip without PCI Express, as an n300's second, comes with the one beside it.
+TT-Metal's driver library opens the devices that `TT_VISIBLE_DEVICES` names and no others. A number in it counts the PCI
+Express devices present, from 0 and whatever their nodes in /dev/tenstorrent are called: in order of their PCI addresses
+by the code (tt-umd, `PCIDevice::enumerate_devices`), of their nodes by its `docs/TT_VISIBLE_DEVICES.md`; as all numbers
+are dealt out in one order, groups are disjoint in both. A chip without PCI Express, as an n300's second, comes with the
+one beside it. The libraries of ttnn 0.81.1 know the variable and refuse numbers beyond the last device.
 
 So that TT-Metal knows by itself how a worker's chips are cabled, a worker is given whole boards, next to each other, as
 TT-Metal's own tests divide a T3000 into "0,1" and "2,3" (`2x2_multiprocess_rank_bindings.yaml` in
 `tests/tt_metal/distributed/config`), and 1, 2, 4 or 8 of them, the numbers it has mesh graph descriptors for
 (`tt_metal/fabric/mesh_graph_descriptors` in the wheel). It has none for a part of a Galaxy.
 
-Tested with device nodes that are only files: no machine with several devices has run it yet.
+Tested with device nodes that are only files: it has not run on a machine with devices yet.
 """
 
 from __future__ import annotations
