@@ -4,10 +4,12 @@ TT-Metal's driver library opens the devices that `TT_VISIBLE_DEVICES` names and 
 Express devices present, from 0 and whatever their nodes in /dev/tenstorrent are called: in order of their PCI addresses
 by the code (tt-umd, `PCIDevice::enumerate_devices`), of their nodes by its `docs/TT_VISIBLE_DEVICES.md`; as all numbers
 are dealt out in one order, groups are disjoint in both. A chip without PCI Express, as an n300's second, comes with the
-one beside it. The libraries of ttnn 0.81.1 know the variable and refuse numbers beyond the last device.
+one beside it. The libraries of ttnn 0.81.1 know the variable and refuse numbers beyond the last device. Processes that
+run at the same time also need a `TT_METAL_CACHE` each, or their kernels get in each other's way (tt-metal, "Running
+Concurrent Processes On A Single Host" in its guide to meshes; pull request 31110).
 
 So that TT-Metal knows by itself how a worker's chips are cabled, a worker is given whole boards, next to each other, as
-TT-Metal's own tests divide a T3000 into "0,1" and "2,3" (`2x2_multiprocess_rank_bindings.yaml` in
+TT-Metal's own tests divide a T3000 into "0,1" and "2,3" (`t3k_2x2_ttswitch_rank_bindings.yaml` in
 `tests/tt_metal/distributed/config`), and 1, 2, 4 or 8 of them, the numbers it has mesh graph descriptors for
 (`tt_metal/fabric/mesh_graph_descriptors` in the wheel). It has none for a part of a Galaxy.
 
@@ -48,8 +50,9 @@ def device_groups(system: System, mesh: tuple[int, int], devices: int) -> list[s
 def worker_environments(
     system: System, mesh: tuple[int, int], devices: int, workers: int, cache_dir: Path
 ) -> list[dict[str, str]]:
-    """The variables that keep so many workers apart: their devices, and folders for compiled kernels, which TT-Metal
-    does not lock. A lone worker has all devices, as a run without workers has.
+    """The variables that keep so many workers apart: their devices, and folders for compiled kernels.
+
+    A lone worker has all devices, as a run without workers has.
 
     Raises:
         BringupError: there are fewer groups of devices than workers, or the user chose the devices.
