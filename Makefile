@@ -32,7 +32,7 @@ lint: setup ## ruff: rules and format
 type: setup ## mypy --strict
 	$(PY) -m mypy
 
-bench: setup ## print the ratios of benchmarks/, and what a layer of a 70B model takes (6 GB of memory)
+bench: setup ## print the ratios of benchmarks/, and what a layer of a 70B model takes (8 GB of memory)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) "$$script" || exit 1; done
 
 clean: ## delete .venv and all caches in the checkout

@@ -131,9 +131,12 @@ def test_prefill_long_then_decode(
     teacher_forcing: TeacherForcing,
     progress: Callable[[str], None],
 ) -> None:
-    """4096 tokens in four chunks and 64 decode steps behind them, or as many as the model's context has room for."""
+    """4096 tokens in four chunks and 64 decode steps behind them, or as many as the model's context has room for.
+
+    The KV cache holds the whole context.
+    """
     prompt = min(LONG, int(model.config.max_position_embeddings) - STEPS)
-    config = ModelConfig.from_hf(model.config, max_seq_len=prompt + STEPS, parallelism=parallelism)
+    config = ModelConfig.from_hf(model.config, parallelism=parallelism)
     causal_lm = CausalLM.from_weights(
         mesh_device,
         config,

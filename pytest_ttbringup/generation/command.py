@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 
-from pytest_ttbringup.option_table import CACHE, MESH, MODEL, NUMERICS, PARALLEL, PRECISION, SEED, SYSTEM, TARGET
+from pytest_ttbringup.option_table import (
+    CACHE,
+    DEFAULT_MODEL,
+    MESH,
+    MODEL,
+    NUMERICS,
+    PARALLEL,
+    PRECISION,
+    SEED,
+    SYSTEM,
+    TARGET,
+)
 from pytest_ttbringup.without_tests import run_without_tests
 
 IMPLEMENTATION = "ttnn_models"
+_MODEL_HELP = f"the model to write with, named as for pytest (default: {DEFAULT_MODEL})"
 _PASSED_ON = (MODEL, TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, SEED, CACHE)
 
 
@@ -55,7 +67,9 @@ def add_to(commands: Any) -> None:
         "(default: %(default)s)",
     )
     for option in _PASSED_ON:
-        generate.add_argument(option.flag, metavar=option.metavar, dest=option.ini, help=option.help)
+        generate.add_argument(
+            option.flag, metavar=option.metavar, dest=option.ini, help=_MODEL_HELP if option is MODEL else option.help
+        )
     generate.set_defaults(run=run)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_ttbringup.planning.footprint import BYTES_PER_VALUE, TRACE_REGION, Workload, cache_bytes_per_token
 from pytest_ttbringup.planning.model_size import ModelSize
 from pytest_ttbringup.planning.plan import GIB, Plan, gib
+from pytest_ttbringup.reporting.figures import aligned
 
 _COLUMNS = ("system", "chips", "fits", "copies", "chips/copy", "weights", "cache", "other", "left")
 
@@ -15,11 +16,8 @@ def as_text(size: ModelSize, work: Workload, plans: Sequence[Plan]) -> str:
     """What the model holds, a table with a row for each system (GiB of one chip; other: activations and traces), and a
     sentence for each.
     """
-    rows = [_COLUMNS, *(_row(it) for it in plans)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    width = max(len(it.name) for it in plans)
-    said = [f"{it.name:<{width}}  {it.sentence}" for it in plans]
+    table = aligned([_COLUMNS, *(_row(it) for it in plans)])
+    said = aligned([(it.name, it.sentence) for it in plans])
     return "\n".join([*_model_lines(size, work, plans), "", *table, "", *said, ""])
 
 

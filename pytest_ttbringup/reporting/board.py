@@ -6,10 +6,9 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 
+from pytest_ttbringup.reporting.figures import aligned, pcc_figure
 from pytest_ttbringup.reporting.standing import Result, Row, Rung
 from pytest_ttbringup.stages import STAGES, Stage
-
-_GAP = "  "
 
 
 def board_lines(rows: Sequence[Row], width: int) -> list[str]:
@@ -103,7 +102,7 @@ def _wide(rows: Sequence[Row], stages: Sequence[Stage], *, brief: bool) -> list[
         ]
         for row in rows
     ]
-    return _aligned([header, *body])
+    return aligned([header, *body])
 
 
 def _long(rows: Sequence[Row]) -> list[str]:
@@ -114,13 +113,8 @@ def _long(rows: Sequence[Row]) -> list[str]:
             ["", rung.stage.name, _duration(rung.seconds) if rung.results else "", cell(rung)]
             for rung in row.rungs.values()
         ]
-        lines += _aligned(table)
+        lines += aligned(table)
     return lines
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [_GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table]
 
 
 def cell(rung: Rung, *, brief: bool = False) -> str:
@@ -165,7 +159,7 @@ def _pcc(pcc: float | None) -> str:
         return ""
     if not math.isfinite(pcc):
         return "undefined"
-    return f"{math.floor(pcc * 1e5) / 1e5:.5f}"  # never rounded up to or above a threshold it misses
+    return pcc_figure(pcc)
 
 
 def _duration(seconds: float) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
+from pytest_ttbringup.reporting.figures import pcc_figure, percent
 from pytest_ttbringup.reporting.records import records
 
 
@@ -114,14 +114,9 @@ def _reason(element: ET.Element, left: Sequence[dict[str, Any]]) -> str:
         if it.get("passed") is False and it["kind"] == "tokens":
             return _tokens(it)
         if it.get("passed") is False and it["kind"] == "comparison" and it["reason"] == "pcc":
-            return f"PCC {it['pcc']:.5f} < {it['threshold']}"
+            return f"PCC {pcc_figure(it['pcc'])} < {it['threshold']}"
     said = (outcomes[0].get("message") or "").splitlines()
     return f"{outcomes[0].tag}: {said[0]}" if said else outcomes[0].tag
-
-
-def percent(share: float) -> str:
-    """A share as tables show it, never rounded up to a floor it misses."""
-    return f"{math.floor(share * 1000) / 10:.1f} %"
 
 
 def _tokens(record: dict[str, Any]) -> str:

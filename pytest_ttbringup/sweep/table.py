@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from pytest_ttbringup.sweep.measurement import Measurement, percent
+from pytest_ttbringup.reporting.figures import aligned, pcc_figure, percent
+from pytest_ttbringup.sweep.measurement import Measurement
 from pytest_ttbringup.sweep.pareto import Point, dominators
 from pytest_ttbringup.sweep.speed import Speed
 
@@ -52,7 +52,7 @@ def rows_of(measured: Sequence[Measurement], speeds: Sequence[Speed]) -> list[Ro
 
 def as_text(rows: Sequence[Row]) -> str:
     """The choices, the modules' PCC in each, why tests are red, and the fastest choice without any."""
-    parts = [_aligned([COLUMNS, *(_cells(row) for row in rows)]), _aligned(_modules(rows)), _red(rows), [advice(rows)]]
+    parts = [aligned([COLUMNS, *(_cells(row) for row in rows)]), aligned(_modules(rows)), _red(rows), [advice(rows)]]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -87,11 +87,6 @@ def _red(rows: Sequence[Row]) -> list[str]:
     return ["red:", *lines] if lines else []
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-
-
 def _piped(table: Sequence[Sequence[str]]) -> list[str]:
     if not table:
         return []
@@ -99,7 +94,7 @@ def _piped(table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _pcc(value: float | None) -> str:
-    return "-" if value is None else f"{math.floor(value * 1e5) / 1e5:.5f}"  # never up to a threshold it misses
+    return "-" if value is None else pcc_figure(value)
 
 
 def rounded(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_ttbringup.planning.roofline.bound import Bound, Group
 from pytest_ttbringup.planning.roofline.report import (
+    WHAT_THEY_ARE,
     Roofline,
     Table,
     choice_table,
@@ -34,6 +35,7 @@ def as_markdown(it: Roofline) -> str:
 def as_json(it: Roofline) -> str:
     """Everything, unrounded: seconds, bytes and operations."""
     page: dict[str, Any] = {
+        "figures": WHAT_THEY_ARE,
         "model": it.model,
         "system": it.system,
         "precision": it.precision,

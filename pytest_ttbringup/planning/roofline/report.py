@@ -17,6 +17,11 @@ SHOWN = 10
 Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Headings, and rows of as many cells."""
 
+WHAT_THEY_ARE = (
+    "Bounds from the operations TT-NN issued on a mock cluster, without weights, and from published peaks; "
+    "no device ran."
+)
+
 OPERATIONS = ("operation", "count", "DRAM MB", "GFLOP", "limit", "us", "share")
 CHOICES = ("matmuls", "count", "bfloat4_b weights", "LoFi", "both")
 MEASURED = ("operation", "count", "measured us", "bound us", "of roofline", "")
@@ -58,10 +63,7 @@ def heading(it: Roofline) -> Iterator[str]:
     """What the figures are of, and what they are."""
     where = it.system if it.chips == 1 else f"{it.chips} chips of {it.system} in tensor parallel"
     yield f"{it.model} on {where}, precision {it.precision}"
-    yield (
-        "Bounds from the operations TT-NN issued on a mock cluster, without weights, and from published peaks; "
-        "no device ran."
-    )
+    yield WHAT_THEY_ARE
     rates = " / ".join(f"{it.peaks.flops(name) / 1e12:.0f}" for name in ("LoFi", "HiFi2", "HiFi4"))
     ethernet = f", {it.peaks.ethernet(it.chips) / 1e9:.0f} GB/s Ethernet" if it.chips > 1 else ""
     yield (

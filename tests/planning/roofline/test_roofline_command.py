@@ -106,6 +106,7 @@ def test_the_page_in_json() -> None:
     assert page["decode"]["operations"][0]["dram_bytes"] == 18 * 48 * 1088
     assert page["decode"]["what_if"][0]["bfloat4_b"] < page["decode"]["seconds"]
     assert page["decode"]["what_if"][0]["LoFi"] == page["decode"]["seconds"]
+    assert page["figures"].startswith("Bounds from the operations TT-NN issued")
     assert page["decode"]["measured"] == [
         {
             "operation": MATMUL,
