@@ -27,7 +27,7 @@ def run(pytestconfig: pytest.Config, *arguments: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
@@ -67,6 +67,23 @@ def test_faults_between_chips(pytestconfig: pytest.Config) -> None:
     output = run(pytestconfig, "--tt-mesh=2x2", str(LADDER / "test_negative_controls_parallel.py"))
     assert passed(output) == 14
     assert "skipped" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mesh", "parallel", "rungs"),
+    [
+        ("1x2", "tp", "test_0[2-9]*.py"),
+        ("1x2", "tp", "test_1[01]*.py"),
+        ("1x2", "dp", "test_12*.py"),
+        ("2x2", "dpxtp", "test_13*.py"),
+    ],
+)
+def test_whole_rungs(pytestconfig: pytest.Config, mesh: str, parallel: str, rungs: str) -> None:
+    """What the quick tests leave out, too; and the rungs of one chip by a model that is spread."""
+    files = [str(path) for path in sorted(LADDER.glob(rungs))]
+    output = run(pytestconfig, f"--tt-mesh={mesh}", f"--tt-parallel={parallel}", "-m", "not slow", *files)
+    assert passed(output) >= 8
 
 
 def test_one_chip_is_a_stated_reason(pytestconfig: pytest.Config) -> None:
