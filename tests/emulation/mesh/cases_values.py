@@ -44,12 +44,13 @@ def test_integers_are_cast_by_chip(mesh_device: ttnn.MeshDevice, name: str) -> N
     ttnn.release_trace(mesh_device, trace)
 
 
-@pytest.mark.parametrize("mapper", [ttnn.ReplicateTensorToMesh, lambda _: None], ids=["replicated", "no mapper"])
-def test_replicas_are_held_once(mesh_device: ttnn.MeshDevice, mapper: Any) -> None:
+@pytest.mark.parametrize("mapped", [True, False], ids=["replicated", "no mapper"])
+def test_replicas_are_held_once(mesh_device: ttnn.MeshDevice, mapped: bool) -> None:
+    mapper = ttnn.ReplicateTensorToMesh(mesh_device) if mapped else None
     values = random(1, 1, 32, 64)
     sweep(mesh_device)
     before = _MEMORY.bytes_held()
-    placed = place(values, mapper(mesh_device), mesh_device)
+    placed = place(values, mapper, mesh_device)
     assert held(placed) == 1
     assert _MEMORY.bytes_held() - before == 4 * values.numel()
     assert all(torch.equal(part, values) for part in parts(placed))
