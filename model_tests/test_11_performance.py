@@ -17,6 +17,7 @@ import pytest
 import torch
 import ttnn
 from decode_inputs import prompts_for
+from transfers import watch_transfers
 from ttnn_models.decode_state import DecodeState
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
@@ -186,7 +187,7 @@ def test_performance_program_cache(users: Users, compare: Compare, decode_bound:
 
 
 def test_performance_moves_nothing_but_tokens(users: Users, compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager steps touch the host for 32 tokens only."""
+    """Eager steps touch the host for 32 tokens of each instance only, from one of its chips."""
     users.start()
     users.step()
     moved = watch_transfers(monkeypatch)
@@ -196,35 +197,6 @@ def test_performance_moves_nothing_but_tokens(users: Users, compare: Compare, mo
     users.state.read_tokens()
     tokens = [("from_device", [1, 32])] * users.causal_lm.parallelism.data
     compare.check("tokens are seen when they are read", moved == tokens, f"seen: {moved}")
-
-
-def watch_transfers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
-    """Which transfers between host and device happen from now on, with the shapes of their tensors."""
-    moved: list[tuple[str, list[int]]] = []
-    inside = [False]
-
-    def watch(owner: Any, name: str) -> None:
-        original = getattr(owner, name)
-
-        def noted(first: Any, *arguments: Any, **keywords: Any) -> Any:
-            on_device = isinstance(first, ttnn.Tensor) and ttnn.is_tensor_storage_on_device(first)
-            reads = name in ("to_torch", "from_device", "cpu", "to_list", "item")
-            writes = name in ("to_device", "copy_host_to_device_tensor") or keywords.get("device") is not None
-            if not inside[0] and ((reads and on_device) or (not reads and not on_device and writes)):
-                moved.append(("from_device" if reads else "to_device", list(first.shape)))
-            outermost, inside[0] = not inside[0], True
-            try:
-                return original(first, *arguments, **keywords)
-            finally:
-                inside[0] = not outermost
-
-        monkeypatch.setattr(owner, name, noted)
-
-    for name in ("from_torch", "to_torch", "to_device", "from_device", "copy_host_to_device_tensor"):
-        watch(ttnn, name)
-    for name in ("cpu", "to_torch", "to_list", "item"):
-        watch(ttnn.Tensor, name)
-    return moved
 
 
 @pytest.mark.usefixtures("one_instance")

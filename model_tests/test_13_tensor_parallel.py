@@ -10,7 +10,6 @@ Shapes: B users, D hidden.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,14 +18,12 @@ import test_03_decode_layer as layers
 import test_04_decode_stack as stacks
 import test_06_full_model as full_model
 import test_07_teacher_forcing as forcing
-import test_09_prefill as prefill
-import test_09_prefill_attention as prefill_attention
-import test_09_prefill_layers as prefill_layers
 import torch
 import ttnn
 from decode_inputs import cached_by_chip, decode_state, heads_by_chip, positions_at, write_history
+from tensor_parallel import AgainstOneChip, Decode, tensor_parallelism
 from ttnn_models.attention import Attention
-from ttnn_models.config import DECODE_BATCH, TILE_SIZE, ModelConfig
+from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.decoder_layer import DecoderLayer
 from ttnn_models.embedding import Embedding
@@ -34,14 +31,13 @@ from ttnn_models.generator import Generator
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
 from ttnn_models.model import CausalLM
-from ttnn_models.parallelism import SINGLE, Form, Parallelism, Residual
+from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rope import to_interleaved
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
 
-from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
 from pytest_ttbringup.fixtures.tensors import to_mesh
@@ -50,77 +46,17 @@ from pytest_ttbringup.reference.model import BringupModel, LayerKey
 
 pytestmark = pytest.mark.stage("tensor parallel")
 
-ONE_CHIP_PCC = 0.9999
-"""Least PCC against the same module on one chip: of a module, where only the order and the rounding of sums differ."""
-ROUNDINGS = 16
-"""Most by which an element may differ from one chip's: in 2^-8, a bfloat16 rounding, of it or of the output's RMS."""
-
-PREFILLED = 333
-"""Tokens of a prefill, no multiple of a tile."""
-
-Decode = Callable[[ttnn.Tensor], ttnn.Tensor]
-Build = Callable[[ModelConfig, slice], Decode]
-Against = Callable[[str, Build, torch.Tensor, Form, Form], None]
-
 
 @pytest.fixture(params=["replicated", "fractured"])
 def parallelism(request: pytest.FixtureRequest, model: BringupModel, mesh_device: ttnn.MeshDevice) -> Parallelism:
     """All chips of the mesh, in each row one instance."""
-    residual: Residual = request.param
-    shape = tuple(mesh_device.shape)
-    if shape == (1, 1):
-        pytest.skip("tensor parallel wants several chips; for instance --tt-system=t3000 --tt-mesh=1x4")
-    spread = Parallelism.over(shape, "tp" if 1 in shape else "dpxtp", residual=residual)
-    if spread.fractured:
-        try:
-            spread.split("hidden_size", model.config.hidden_size, TILE_SIZE)
-        except BringupError as error:
-            pytest.skip(f"no fractured residual: {error}")
-    return spread
+    return tensor_parallelism(tuple(mesh_device.shape), model.config.hidden_size, request.param)
 
 
 @pytest.fixture
-def against_one_chip(
-    mesh_device: ttnn.MeshDevice, model_config: ModelConfig, compare: Compare
-) -> Callable[[str, Build, torch.Tensor, Form, Form], None]:
-    """`against_one_chip(name, build, x, given, taken)`: compare a module that is spread with the same on one chip.
-
-    `build` makes its `decode` for a configuration and a range of users; `x` is [1, 1, B, D], or tokens [B/32, 32].
-    """
-
-    def run(name: str, build: Build, x: torch.Tensor, given: Form, taken: Form) -> None:
-        def output(config: ModelConfig, users: slice, rows: torch.Tensor) -> ttnn.Tensor:
-            spread = config.parallelism.spread(given, taken)
-            return build(config, users)(to_mesh(rows, lambda: mesh_device, spread))
-
-        alone = replace(model_config, parallelism=SINGLE)
-        batches = x.split(1) if given == "tokens" else x.split(DECODE_BATCH, dim=2)
-        starts = range(0, model_config.users, DECODE_BATCH)
-        users = [slice(start, start + DECODE_BATCH) for start in starts]
-        single = [SINGLE.join(output(alone, *batch)) for batch in zip(users, batches, strict=True)]
-        expected = torch.cat(single, dim=2).float()
-        spread = model_config.parallelism.spread(given, taken)
-        whole = output(model_config, slice(None), x)
-        compare(
-            expected,
-            whole,
-            name=f"{name} against one chip",
-            axes=(None, None, "user", "dim"),
-            pcc_threshold=ONE_CHIP_PCC,
-            spread=spread,
-        )
-        least = expected.square().mean().sqrt()
-        roundings = max(
-            float(((part.float() - one).abs() / one.abs().clamp(min=least)).max()) * 2**8
-            for part, one in zip(spread.parts(whole), spread.reference_parts(expected), strict=True)
-        )
-        compare.check(
-            f"{name}: {roundings:.1f} roundings from one chip, at most {ROUNDINGS}",
-            roundings <= ROUNDINGS,
-            "in units of 2^-8 of an element, or of the output's root mean square if that is more",
-        )
-
-    return run
+def against_one_chip(mesh_device: ttnn.MeshDevice, model_config: ModelConfig, compare: Compare) -> AgainstOneChip:
+    """`against_one_chip(name, build, x, given, taken)`."""
+    return AgainstOneChip(mesh_device, model_config, compare)
 
 
 @pytest.mark.parametrize("norm", ["input_layernorm", "post_attention_layernorm"])
@@ -131,7 +67,7 @@ def test_tensor_parallel_rms_norm(
     model_config: ModelConfig,
     precision: PrecisionConfig,
     compare: Compare,
-    against_one_chip: Against,
+    against_one_chip: AgainstOneChip,
 ) -> None:
     """Of a fractured residual: statistics of each chip's columns, exchanged."""
     modules.test_decode_rms_norm(model, "first", norm, mesh_device, model_config, precision, compare)
@@ -154,7 +90,7 @@ def test_tensor_parallel_mlp(
     precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
-    against_one_chip: Against,
+    against_one_chip: AgainstOneChip,
 ) -> None:
     """Gate and up by columns, down by rows; one reduction."""
     modules.test_decode_mlp(model, layer, mesh_device, model_config, precision, weight_cache, compare)
@@ -176,7 +112,7 @@ def test_tensor_parallel_attention(
     precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
-    against_one_chip: Against,
+    against_one_chip: AgainstOneChip,
 ) -> None:
     """Heads by chip, KV heads on every chip that has queries of theirs; output projection by rows; one reduction."""
     modules.test_decode_attention(
@@ -233,7 +169,7 @@ def test_tensor_parallel_embedding(
     precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
-    against_one_chip: Against,
+    against_one_chip: AgainstOneChip,
 ) -> None:
     """The table by columns: no sum, and so the very values of one chip."""
     modules.test_decode_embedding(model, mesh_device, model_config, precision, weight_cache, compare)
@@ -256,7 +192,7 @@ def test_tensor_parallel_lm_head(
     precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
-    against_one_chip: Against,
+    against_one_chip: AgainstOneChip,
 ) -> None:
     """The vocabulary by chip: logits on every chip, and the best token of each user."""
     modules.test_decode_lm_head(model, mesh_device, model_config, precision, weight_cache, compare)
@@ -283,7 +219,7 @@ def test_tensor_parallel_layer(
     precision: PrecisionConfig,
     weight_cache: WeightCache,
     compare: Compare,
-    against_one_chip: Against,
+    against_one_chip: AgainstOneChip,
 ) -> None:
     layers.test_decode_layer(model, layer, "mixed", mesh_device, model_config, rotary, precision, weight_cache, compare)
     users, slots = model_config.users, model_config.max_seq_len
@@ -318,65 +254,6 @@ def test_tensor_parallel_model(
     """Text in, text out; users do not mix, and tokens are chosen on the device from the whole vocabulary."""
     full_model.test_full_model(model, generator, compare, progress)
     full_model.test_full_model_decodes_on_the_device(model, generator, compare)
-
-
-@pytest.mark.parametrize("cache", ["contiguous", "paged"])
-def test_tensor_parallel_prefill_attention(
-    model: BringupModel,
-    cache: str,
-    mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
-    weight_cache: WeightCache,
-    parallelism: Parallelism,
-    compare: Compare,
-) -> None:
-    prefill_attention.test_prefill_attention(
-        model, "first", PREFILLED, cache, mesh_device, precision, weight_cache, parallelism, compare
-    )
-
-
-def test_tensor_parallel_prefill_modules(
-    model: BringupModel,
-    mesh_device: ttnn.MeshDevice,
-    model_config: ModelConfig,
-    precision: PrecisionConfig,
-    weight_cache: WeightCache,
-    parallelism: Parallelism,
-    compare: Compare,
-) -> None:
-    """Norm, feed-forward block, embedding and LM head of one user's rows."""
-    prefill.test_prefill_rms_norm(
-        model, "first", "input_layernorm", PREFILLED, mesh_device, model_config, precision, compare
-    )
-    prefill.test_prefill_mlp(model, "first", PREFILLED, mesh_device, model_config, precision, weight_cache, compare)
-    prefill.test_prefill_embedding(model, PREFILLED, mesh_device, precision, weight_cache, parallelism, compare)
-    prefill.test_prefill_lm_head(model, PREFILLED, mesh_device, model_config, precision, weight_cache, compare)
-
-
-def test_tensor_parallel_prefill_layer(
-    model: BringupModel,
-    mesh_device: ttnn.MeshDevice,
-    precision: PrecisionConfig,
-    weight_cache: WeightCache,
-    parallelism: Parallelism,
-    compare: Compare,
-) -> None:
-    prefill_layers.test_prefill_layer(
-        model, "first", PREFILLED, mesh_device, precision, weight_cache, parallelism, compare
-    )
-
-
-def test_tensor_parallel_prefill_stack(
-    model: BringupModel, causal_lm: CausalLM, compare: Compare, progress: Callable[[str], None]
-) -> None:
-    prefill_layers.test_prefill_stack(model, 200, "contiguous", causal_lm, compare, progress)
-
-
-def test_tensor_parallel_prefill_then_decode(
-    model: BringupModel, prefilling: Generator, compare: Compare, progress: Callable[[str], None]
-) -> None:
-    """Prompts prefilled one by one, then decoded together; on several rows of chips a model on each row's submesh."""
-    full_model.test_full_model(model, prefilling, compare, progress)
 
 
 def test_tensor_parallel_teacher_forcing(

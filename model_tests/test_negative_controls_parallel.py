@@ -12,11 +12,13 @@ import test_02_decode_modules as modules
 import test_13_tensor_parallel as tensor_parallel
 import torch
 import ttnn
+from tensor_parallel import AgainstOneChip, tensor_parallelism
 from ttnn_models.collectives import Collectives
 from ttnn_models.config import ModelConfig
 from ttnn_models.head_split import HeadSplit
 from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import DEFAULT_PRECISION
+from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import UNCACHED, WeightCache
 
@@ -187,3 +189,63 @@ def test_a_stale_weight_replica_is_red(
     monkeypatch.setattr(WeightCache, "load", stale)
     with pytest.raises(ComparisonFailure, match=rf"by chip +{chips - 1} of {chips} at .* better; chip {chips - 1}: "):
         modules.test_decode_mlp(model, "first", mesh_device, config, DEFAULT_PRECISION, UNCACHED, as_parallel)
+
+
+@pytest.fixture
+def fractured(mesh_device: ttnn.MeshDevice, model_config: ModelConfig) -> ModelConfig:
+    """The model whose residual is dealt out by columns."""
+    spread = tensor_parallelism(tuple(mesh_device.shape), model_config.hidden_size, "fractured")
+    return replace(model_config, parallelism=spread)
+
+
+def test_a_reduce_scatter_without_a_sum_is_red(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    fractured: ModelConfig,
+    as_parallel: Compare,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every chip goes on with its columns of its own summand."""
+
+    def scatter(self: Collectives, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        return ttnn.mesh_partition(partial, dim=3, cluster_axis=self.axis, memory_config=memory_config)
+
+    def rung() -> None:
+        modules.test_decode_mlp(model, "first", mesh_device, fractured, DEFAULT_PRECISION, UNCACHED, as_parallel)
+
+    rung()  # green
+    monkeypatch.setattr(Collectives, "reduce_scatter", scatter)
+    with pytest.raises(ComparisonFailure, match=r"by chip +none of \d+ at 0\.999 or better; chip \d"):
+        rung()
+
+
+def test_a_norm_by_a_chips_own_statistics_is_red(
+    model: BringupModel,
+    mesh_device: ttnn.MeshDevice,
+    fractured: ModelConfig,
+    as_parallel: Compare,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each chip takes the others' sums of squares for equal to its own."""
+    distributed, chips = RMSNorm._distributed, fractured.parallelism.tensor
+
+    def alone(self: RMSNorm, x: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
+        gather = iter([lambda own, _: ttnn.concat([own] * chips, dim=3), self.collectives.all_gather])
+        monkeypatch.setattr(self.collectives, "all_gather", lambda *tensor: next(gather)(*tensor))
+        return distributed(self, x, memory_config)
+
+    def rung() -> None:
+        tensor_parallel.test_tensor_parallel_rms_norm(
+            model,
+            "input_layernorm",
+            mesh_device,
+            fractured,
+            DEFAULT_PRECISION,
+            as_parallel,
+            AgainstOneChip(mesh_device, fractured, as_parallel),
+        )
+
+    rung()  # green
+    monkeypatch.setattr(RMSNorm, "_distributed", alone)
+    with pytest.raises(ComparisonFailure, match=r"PCC 0\.\d+ < 0\.99"):
+        rung()

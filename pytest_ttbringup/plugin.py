@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _prints_help(options: argparse.Namespace) -> bool:
     return bool(options.help or options.version or options.markers)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Give pytest-xdist's workers disjoint devices before they start."""
+    run.share_among_workers(config, specs)
 
 
 @pytest.hookimpl(optionalhook=True)

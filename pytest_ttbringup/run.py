@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,23 @@ def prepare_target(config: pytest.Config) -> None:
 def target_of(config: pytest.Config) -> Target:
     """The target of this run, prepared."""
     return config.stash[_TARGET]
+
+
+def share_among_workers(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Have each pytest-xdist worker start with the variables that keep it apart from the others.
+
+    They go into execnet's specification of its process, so they are set before anything is imported there, and again
+    in the process that replaces a worker that crashed.
+
+    Raises:
+        pytest.UsageError: the target hasn't enough for so many workers; none was started.
+    """
+    try:
+        environments = target_of(config).worker_environments(len(specs))
+    except BringupError as error:
+        raise pytest.UsageError(str(error)) from error
+    for spec, environment in zip(specs, environments, strict=True):
+        spec.env.update(environment)
 
 
 def install_if_imported(config: pytest.Config) -> None:

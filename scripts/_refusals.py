@@ -12,7 +12,10 @@ from pytest_ttbringup.targets.systems import system_of
 REFUSALS_HEAD = """
 ## Refusals around traces, events, command queues and memory
 
-What the emulated device says to each call (`x` is a tensor on the device).
+What the emulated device says to each call (`x` and `y` are tensors on the device). Of two command queues, a command
+that reads what the other wrote, writes what the other reads or writes what the other wrote is refused unless an event
+lies between them that its queue waited for, or the host waited (`ttnn.synchronize_device`, `ttnn.event_synchronize`, a
+read or replay that blocks); an address that was freed and is used again counts as the same buffer.
 
 | call | refusal |
 |---|---|"""
@@ -95,7 +98,23 @@ def _provoked(torch: Any, mesh: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
         ttnn.copy_host_to_device_tensor(host(), x, cq_id=1)
         ttnn.add(x, x)
 
+    def overwrite_unread() -> None:
+        ttnn.add(x, x)
+        ttnn.copy_host_to_device_tensor(host(), x, cq_id=1)
+
+    def overwrite_unwritten() -> None:
+        ttnn.fill(y, 2.0, output_tensor=x)
+        ttnn.copy_host_to_device_tensor(host(), x, cq_id=1)
+
+    y = ttnn.to_device(host(), mesh)
     yield "`ttnn.copy_host_to_device_tensor(host, x, cq_id=1)`, then `ttnn.add(x, x)`", race
+    ttnn.synchronize_device(mesh)
+    yield "`ttnn.add(x, x)`, then `ttnn.copy_host_to_device_tensor(host, x, cq_id=1)`", overwrite_unread
+    ttnn.synchronize_device(mesh)
+    yield (
+        "`ttnn.fill(y, 2.0, output_tensor=x)`, then `ttnn.copy_host_to_device_tensor(host, x, cq_id=1)`",
+        overwrite_unwritten,
+    )
     ttnn.synchronize_device(mesh)
     ttnn.add(x, x)
     yield "`ttnn.add(x, x)`, then `ttnn.add(x, x, queue_id=1)`", lambda: ttnn.add(x, x, queue_id=1)

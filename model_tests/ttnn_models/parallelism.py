@@ -61,8 +61,8 @@ class Parallelism:
         return self.residual == "fractured" and self.tensor > 1
 
     @property
-    def columns(self) -> int | None:
-        """The dimension of [1, 1, rows, D] that the residual deals out to the chips of an instance; None for none."""
+    def residual_dim(self) -> int | None:
+        """The dimension of [1, 1, rows, D] along which an instance's chips share the residual; None: each has all."""
         return 3 if self.fractured else None
 
     def mapper(self, *, data: int | None = None, tensor: int | None = None) -> ttnn.MeshMapperConfig:
@@ -81,7 +81,7 @@ class Parallelism:
     def parts(self, tensor: ttnn.Tensor) -> list[list[torch.Tensor]]:
         """What every chip holds of a device or host tensor: for each instance, for each of its chips.
 
-        Chips beyond the table hold copies, which must be equal.
+        Where there is one instance of one chip, every chip of the mesh holds a copy, and they must be equal.
 
         Raises:
             AssertionError: a copy differs; the message names the chip.
@@ -127,7 +127,7 @@ class Parallelism:
         Raises:
             AssertionError: chips that should hold the same do not.
         """
-        instances = [self._joined(number, chips, self.columns, rows) for number, chips in enumerate(self.parts(x))]
+        instances = [self._joined(number, chips, self.residual_dim, rows) for number, chips in enumerate(self.parts(x))]
         return _all_equal(instances)[1]
 
     def spread(self, given: Form, taken: Form, *, users: bool = True) -> Spread:
@@ -141,7 +141,7 @@ class Parallelism:
         dims: dict[Form, tuple[int | None, int | None]] = {
             "tokens": (0, None),
             "whole": (2, None),
-            "residual": (2, self.columns),
+            "residual": (2, self.residual_dim),
         }
         given_dims, taken_dims = ((data if users else None, tensor) for data, tensor in (dims[given], dims[taken]))
         return Spread(self, given_dims, taken_dims)

@@ -81,23 +81,31 @@ class ForcedPipeline:
 
     def logits(self, tokens: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
         """The logits [B, V] after each of the steps, whose tokens [B] are given."""
-        taken = ttnn.record_event(self.mesh_device, COMPUTE)
-        for number, given in enumerate(tokens):
-            ttnn.wait_for_event(TRANSFER, taken)
-            host = self.state.tokens_on_host(given)
-            ttnn.copy_host_to_device_tensor(host, self._inbox, cq_id=TRANSFER)
-            ttnn.wait_for_event(COMPUTE, ttnn.record_event(self.mesh_device, TRANSFER))
+        if not tokens:
+            return
+        written = self._write(tokens[0], after=ttnn.record_event(self.mesh_device, COMPUTE))
+        for number, following in enumerate([*tokens[1:], None]):
+            ttnn.wait_for_event(COMPUTE, written)
             ttnn.copy(self._inbox, self.state.tokens)
             taken = ttnn.record_event(self.mesh_device, COMPUTE)
-            self._outboxes[number % 2].send(self._step())
+            logits = self._step()
+            if following is not None:
+                # Before the read of these logits, behind which queue 1 would not write until this step is over.
+                written = self._write(following, after=taken)
+            self._outboxes[number % 2].send(logits)
             if number:
                 yield self._outboxes[(number - 1) % 2].take()[0, 0]
-        if tokens:
-            yield self._outboxes[(len(tokens) - 1) % 2].take()[0, 0]
+        yield self._outboxes[(len(tokens) - 1) % 2].take()[0, 0]
 
     def release(self) -> None:
         """Forget the trace."""
         self._step.release()
+
+    def _write(self, tokens: Sequence[int], *, after: ttnn.MeshEvent) -> ttnn.MeshEvent:
+        """Have queue 1 write a step's tokens [B] once queue 0 is past `after`; returns when they are there."""
+        ttnn.wait_for_event(TRANSFER, after)
+        ttnn.copy_host_to_device_tensor(self.state.tokens_on_host(tokens), self._inbox, cq_id=TRANSFER)
+        return ttnn.record_event(self.mesh_device, TRANSFER)
 
 
 class _Outbox:

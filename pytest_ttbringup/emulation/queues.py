@@ -2,8 +2,14 @@
 
 The emulated device computes every command at once, in the order of the calls. Two command queues of a device run side
 by side, though, and only events order them. So each queue carries a vector clock (for every queue: the number of its
-last command that is certainly over), and a command that touches a buffer which another queue used later than that is
-refused: the hardware would mostly give the right values too, and now and then not.
+last command that is certainly over), and a command is refused that
+
+- reads a buffer which another queue wrote,
+- writes one which another queue read, or
+- writes one which another queue wrote
+
+later than that: the hardware would mostly give the right values too, and now and then not. Of two reads either may be
+first.
 
 Buffers are known by their place, so that an address which was freed and used again is watched as well.
 """
@@ -76,23 +82,28 @@ class CommandQueues:
     ) -> None:
         """Note a command; `blocking` if the host waits for it.
 
+        A refused command was not sent, and leaves no trace here: the next one is judged as if it had never been tried.
+
         Raises:
             EmulationError: it reads or writes what a command of another queue may still be writing, or writes what one
                 may still be reading.
         """
+        reads, writes = tuple(reads), tuple(writes)
         line = self._timeline(device)
-        line.issued[queue] += 1
         clock = line.seen[queue]
         _advance(clock, line.host)
-        clock[queue] = line.issued[queue]
-        stamp = Stamp(queue, clock[queue], name)
+        stamp = Stamp(queue, line.issued[queue] + 1, name)
         for place in reads:
-            _check(line.writes.get(place), clock, "reads", stamp, "wrote", place)
+            _check(line.writes.get(place), clock, stamp, place, _READ_AFTER_WRITE)
+        for place in writes:
+            _check(line.writes.get(place), clock, stamp, place, _WRITE_AFTER_WRITE)
+            for earlier in line.reads.get(place, {}).values():
+                _check(earlier, clock, stamp, place, _WRITE_AFTER_READ)
+        line.issued[queue] = clock[queue] = stamp.number
+        for place in reads:
             line.reads.setdefault(place, {})[queue] = stamp
         for place in writes:
-            _check(line.writes.get(place), clock, "writes", stamp, "wrote", place)
-            for earlier in line.reads.pop(place, {}).values():
-                _check(earlier, clock, "writes", stamp, "reads", place)
+            line.reads.pop(place, None)  # whoever waits for this command waits for those reads
             line.writes[place] = stamp
         if blocking:
             _advance(line.host, clock)
@@ -166,17 +177,29 @@ def _advance(clock: Clock, other: Iterable[int]) -> None:
             clock[queue] = number
 
 
-def _check(earlier: Stamp | None, clock: Clock, verb: str, now: Stamp, earlier_verb: str, place: Place) -> None:
+class _Hazard(NamedTuple):
+    """What two commands do to one buffer, and what becomes of it if nothing orders them."""
+
+    now: str
+    before: str
+    may: str
+
+
+_READ_AFTER_WRITE = _Hazard("reads", "wrote", "{now.name} may get the old values")
+_WRITE_AFTER_READ = _Hazard("writes", "reads", "{earlier.name} may get the new values")
+_WRITE_AFTER_WRITE = _Hazard("writes", "wrote", "the values of {earlier.name} may be those that stay")
+
+
+def _check(earlier: Stamp | None, clock: Clock, now: Stamp, place: Place, hazard: _Hazard) -> None:
     if earlier is None or earlier.queue == now.queue or clock[earlier.queue] >= earlier.number:
         return
     import ttnn
 
     _, kind, address = place
     buffer = f"{ttnn.BufferType(kind).name} buffer at {address:#x}"
-    may = "the old values" if verb == "reads" else "each other's values"
     raise EmulationError(
-        f"race between command queues: {now.name} on queue {now.queue} {verb} the {buffer} "
-        f"that {earlier.name} on queue {earlier.queue} {earlier_verb}, and nothing makes queue {now.queue} wait for "
-        f"it; on the hardware they may see {may}. After {earlier.name}: event = ttnn.record_event(mesh_device, "
+        f"race between command queues: {now.name} on queue {now.queue} {hazard.now} the {buffer} that {earlier.name} "
+        f"on queue {earlier.queue} {hazard.before}, and nothing makes queue {now.queue} wait for it; on the hardware "
+        f"{hazard.may.format(now=now, earlier=earlier)}. After {earlier.name}: event = ttnn.record_event(mesh_device, "
         f"{earlier.queue}); before {now.name}: ttnn.wait_for_event({now.queue}, event)."
     )

@@ -113,7 +113,7 @@ class Traces:
             f"ttnn.execute_trace (trace {number})",
             queue,
             mesh.id(),
-            reads=[buffer.place for buffer, _, _ in trace.inputs.values()],
+            reads=[buffer.place for it, (buffer, _, _) in trace.inputs.items() if it in trace.read_first],
             writes=written,
             blocking=blocking,
         )

@@ -113,7 +113,8 @@ class Transfers:
     def _to_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
         placed = function(tensor, *arguments, **keywords)
         if not is_on_device(tensor):
-            self._commands.transfer("ttnn.to_device", keywords, written=placed)
+            queue = {"cq_id": arguments[2]} if len(arguments) > 2 else keywords  # Tensor.to takes it by position, too
+            self._commands.transfer("ttnn.to_device", queue, written=placed)
             write_from_host(self._memory, tensor, placed)
         return placed
 
@@ -133,8 +134,7 @@ class Transfers:
     ) -> ttnn.Tensor:
         """A host tensor with what a device tensor holds; `arguments` are those after the tensor."""
         self._memory.check_allocated(tensor)
-        if arguments and isinstance(arguments[0], bool):
-            keywords = {"blocking": arguments[0], **keywords}
+        keywords = dict(zip(("blocking", "cq_id"), arguments, strict=False)) | keywords
         self._commands.transfer(name, keywords, read=tensor)
         return to_host(self._memory, tensor, placed=placed)
 

@@ -23,6 +23,13 @@ class Target(Protocol):
             BringupError: the target can't run here, or `ttnn` was imported already.
         """
 
+    def worker_environments(self, workers: int) -> list[dict[str, str]]:
+        """The variables each of so many pytest-xdist workers starts with, so that none uses what another does.
+
+        Raises:
+            BringupError: there is not enough for so many.
+        """
+
     def install(self) -> None:
         """Finish the set-up once `ttnn` may be imported; calling it again does nothing."""
 
@@ -82,6 +89,9 @@ class TTNNTarget:
             )
         quiet_logs(self.cache_dir / "logs")
         share_cores()
+
+    def worker_environments(self, workers: int) -> list[dict[str, str]]:
+        return [{} for _ in range(workers)]
 
     def install(self) -> None:
         pass

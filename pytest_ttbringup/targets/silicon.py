@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.targets.base import TTNNTarget
+from pytest_ttbringup.targets.device_sharing import worker_environments
 from pytest_ttbringup.targets.systems import SYSTEMS, System
 
 NAME = "silicon"
@@ -32,6 +33,9 @@ class SiliconTarget(TTNNTarget):
                 "which makes TT-Metal pass the devices by. Unset them, or use --tt-target=emulated or simulator."
             )
         super().prepare()
+
+    def worker_environments(self, workers: int) -> list[dict[str, str]]:
+        return worker_environments(self.system, self.mesh, len(require_devices()), workers, self.cache_dir)
 
 
 def devices_present(folder: Path | None = None) -> list[str]:

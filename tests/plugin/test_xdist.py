@@ -65,3 +65,38 @@ def test_an_unknown_stage_is_a_collection_error_of_the_workers(run: Run, pyteste
     assert result.ret != 0
     result.stdout.fnmatch_lines(["*::test_one: stage 'x' is not on the ladder*"])
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_each_worker_has_an_emulated_mesh_of_its_own(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os
+        import time
+        from pathlib import Path
+
+        import pytest
+        import torch
+        import ttnn
+
+        NAMES = ("gw0", "gw1")
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_both_at_once(mesh_device, number):
+            me = os.environ["PYTEST_XDIST_WORKER"]
+            other = NAMES[1 - NAMES.index(me)]
+            assert tuple(mesh_device.shape) == (1, 2)
+            mapper = ttnn.ShardTensorToMesh(mesh_device, dim=0)
+            mine = torch.full((2, 1, 32, 32), 1.0 + NAMES.index(me))
+            there = ttnn.from_torch(mine, layout=ttnn.TILE_LAYOUT, device=mesh_device, mesh_mapper=mapper)
+            Path(f"open-{me}").write_text(os.environ["TT_METAL_MOCK_CLUSTER_DESC_PATH"])
+            deadline = time.monotonic() + 120
+            while not Path(f"open-{other}").exists():
+                assert time.monotonic() < deadline, f"{other} never held a mesh while {me} did"
+                time.sleep(0.05)
+            back = ttnn.to_torch(ttnn.add(there, there), mesh_composer=ttnn.ConcatMeshToTensor(mesh_device, dim=0))
+            assert torch.equal(back, 2 * mine)
+        """
+    )
+    run("-n2", "--tt-system=t3000", "--tt-mesh=1x2").assert_outcomes(passed=2)
+    clusters = {(pytester.path / f"open-{name}").read_text() for name in ("gw0", "gw1")}
+    assert len(clusters) == 2, "each worker mocks a cluster of its own"

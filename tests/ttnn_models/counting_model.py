@@ -31,7 +31,11 @@ class CountingModel:
         tokens = state.read_tokens()
         positions = [int(position) for position in ttnn.to_torch(state.positions).flatten()]
         self.seen.append(list(zip(tokens, positions, strict=True)))
-        logits = torch.nn.functional.one_hot((torch.tensor(tokens) + 1) % VOCABULARY, VOCABULARY)[None, None].bfloat16()
+        return self.logits_behind(torch.tensor(tokens))
+
+    def logits_behind(self, tokens: torch.Tensor) -> Any:
+        """Of tokens [R]: [1, 1, R, V] on the device."""
+        logits = torch.nn.functional.one_hot((tokens.long() + 1) % VOCABULARY, VOCABULARY)[None, None].bfloat16()
         return ttnn.from_torch(logits, layout=ttnn.TILE_LAYOUT, device=self.mesh_device)
 
     def decode_forced(self, state: DecodeState, kv_caches: list[Any]) -> Any:

@@ -27,12 +27,30 @@ def held(tensor: ttnn.Tensor) -> int:
     return len({id(values) for values in _MEMORY.read(tensor).values()})
 
 
-@pytest.mark.parametrize("mapper", [ttnn.ReplicateTensorToMesh, lambda _: None], ids=["replicated", "no mapper"])
-def test_replicas_are_held_once(mesh_device: ttnn.MeshDevice, mapper: Any) -> None:
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
+@pytest.mark.parametrize("name", ["uint16", "uint32", "float32"])
+def test_integers_are_cast_by_chip(mesh_device: ttnn.MeshDevice, name: str) -> None:
+    dtype = getattr(ttnn, name)
+    values = torch.arange(8 * 32 * 32, dtype=torch.int32).reshape(8, 1, 32, 32)
+    shards = ttnn.ShardTensorToMesh(mesh_device, dim=0)
+    placed = ttnn.from_torch(values, dtype=ttnn.int32, layout=ttnn.TILE_LAYOUT, device=mesh_device, mesh_mapper=shards)
+    eager = ttnn.typecast(placed, dtype)
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    replayed = ttnn.typecast(placed, dtype)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=True)
+    for cast in (eager, replayed):
+        assert torch.equal(torch.cat(parts(cast)).long(), values.long())
+    ttnn.release_trace(mesh_device, trace)
+
+
+@pytest.mark.parametrize("mapped", [True, False], ids=["replicated", "no mapper"])
+def test_replicas_are_held_once(mesh_device: ttnn.MeshDevice, mapped: bool) -> None:
+    mapper = ttnn.ReplicateTensorToMesh(mesh_device) if mapped else None
     values = random(1, 1, 32, 64)
     sweep(mesh_device)
     before = _MEMORY.bytes_held()
-    placed = place(values, mapper(mesh_device), mesh_device)
+    placed = place(values, mapper, mesh_device)
     assert held(placed) == 1
     assert _MEMORY.bytes_held() - before == 4 * values.numel()
     assert all(torch.equal(part, values) for part in parts(placed))
@@ -200,20 +218,3 @@ def test_one_chips_part_through_a_composer_of_the_mesh(mesh_device: ttnn.MeshDev
         columns = slice(64 * (chip % 4), 64 * (chip % 4) + 64)
         assert torch.equal(ttnn.to_torch(part, mesh_composer=composer), x[..., columns])
     assert ttnn.to_torch(placed, mesh_composer=composer).shape[-1] == 8 * 64
-
-
-@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
-@pytest.mark.parametrize("name", ["uint16", "uint32", "float32"])
-def test_integers_are_cast_by_chip(mesh_device: ttnn.MeshDevice, name: str) -> None:
-    dtype = getattr(ttnn, name)
-    values = torch.arange(8 * 32 * 32, dtype=torch.int32).reshape(8, 1, 32, 32)
-    shards = ttnn.ShardTensorToMesh(mesh_device, dim=0)
-    placed = ttnn.from_torch(values, dtype=ttnn.int32, layout=ttnn.TILE_LAYOUT, device=mesh_device, mesh_mapper=shards)
-    eager = ttnn.typecast(placed, dtype)
-    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
-    replayed = ttnn.typecast(placed, dtype)
-    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
-    ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=True)
-    for cast in (eager, replayed):
-        assert torch.equal(torch.cat(parts(cast)).long(), values.long())
-    ttnn.release_trace(mesh_device, trace)

@@ -48,10 +48,64 @@ def test_using_what_another_queue_writes(mesh_device: ttnn.MeshDevice, x: ttnn.T
 def test_overwriting_what_another_queue_reads(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
     ttnn.add(x, x)
     with pytest.raises(
-        EmulationError, match=r"ttnn.copy_host_to_device_tensor on queue 1 writes .*ttnn.add on queue 0 reads"
+        EmulationError,
+        match=r"ttnn.copy_host_to_device_tensor on queue 1 writes .*ttnn.add on queue 0 reads.*queue 1 wait for it; on "
+        r"the hardware ttnn.add may get the new values. After ttnn.add: event = ttnn.record_event\(mesh_device, 0\); "
+        r"before ttnn.copy_host_to_device_tensor: ttnn.wait_for_event\(1, event\)",
     ):
         ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
     pass_event(mesh_device, 0, 1)
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+
+
+def test_overwriting_what_another_queue_reads_without_blocking(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    x.cpu(blocking=False, cq_id=1)
+    ttnn.add(x, x)  # of two reads either may be first
+    with pytest.raises(EmulationError, match=r"ttnn.fill on queue 0 writes .* that ttnn.from_device on queue 1 reads"):
+        ttnn.fill(x, 3.0, output_tensor=x)
+    pass_event(mesh_device, 1, 0)
+    assert float(ttnn.to_torch(ttnn.fill(x, 3.0, output_tensor=x)).max()) == 3.0
+
+
+def test_overwriting_what_another_queue_writes(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    y = ttnn.to_device(on_host(2.0), mesh_device)
+    ttnn.add(y, y, output_tensor=x)
+    with pytest.raises(
+        EmulationError,
+        match=r"ttnn.copy_host_to_device_tensor on queue 1 writes the DRAM buffer at 0x\w+ that ttnn.add on queue 0 "
+        r"wrote.*the values of ttnn.add may be those that stay. After ttnn.add: event = "
+        r"ttnn.record_event\(mesh_device, 0\); before ttnn.copy_host_to_device_tensor: ttnn.wait_for_event\(1, event\)",
+    ):
+        ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+    pass_event(mesh_device, 0, 1)
+    ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+    assert float(ttnn.to_torch(x, cq_id=1).max()) == 3.0
+
+
+def test_a_refused_write_is_refused_again(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    """As if it had never been tried: the read that it may not pass is still under way."""
+    ttnn.add(x, x)
+    for _ in range(2):
+        with pytest.raises(EmulationError, match=r"queue 1 writes .*ttnn.add on queue 0 reads"):
+            ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=0)
+    assert float(ttnn.to_torch(x).max()) == 2.0
+    ttnn.synchronize_device(mesh_device)
+
+
+def test_a_refused_read_holds_nobody_up(x: ttnn.Tensor) -> None:
+    ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    with pytest.raises(EmulationError, match=r"ttnn.add on queue 0 reads"):
+        ttnn.add(x, x)
+    ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+    assert float(ttnn.to_torch(x, cq_id=1).max()) == 3.0
+
+
+def test_an_event_stands_for_all_that_its_queue_waited_for(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    """Queue 1 overwrites what queue 0 read before it made what queue 1 has waited for and read."""
+    out = ttnn.add(x, x)
+    pass_event(mesh_device, 0, 1)
+    out.cpu(blocking=False, cq_id=1)
     ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
 
 
@@ -86,6 +140,7 @@ HOST_WAITS: dict[str, Callable[[ttnn.MeshDevice, ttnn.Tensor], Any]] = {
     "synchronize_device of the queue": lambda device, _: ttnn.synchronize_device(device, 1),
     "event_synchronize": lambda device, _: ttnn.event_synchronize(ttnn.record_event(device, 1)),
     "a blocking read": lambda _, x: x.cpu(cq_id=1),
+    "a blocking read, by position": lambda _, x: x.cpu(True, 1),
 }
 
 
@@ -113,6 +168,29 @@ def test_a_program_on_the_queue_that_does_not_own_the_cores(mesh_device: ttnn.Me
     ttnn.add(x, x, queue_id=1)
     pass_event(mesh_device, 1, 0)
     ttnn.add(x, x)
+
+
+PLACES: dict[str, Callable[[ttnn.MeshDevice, ttnn.Tensor], Any]] = {
+    "Tensor.cpu": lambda _, x: x.cpu(False, 1),
+    "copy_device_to_host_tensor": lambda _, x: ttnn.copy_device_to_host_tensor(x, on_host(0.0), False, 1),
+}
+
+
+@pytest.mark.parametrize("how", PLACES)
+def test_a_queue_given_by_position(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, how: str) -> None:
+    ttnn.fill(x, 2.0, output_tensor=x)
+    with pytest.raises(EmulationError, match=r"on queue 1 reads"):
+        PLACES[how](mesh_device, x)
+    pass_event(mesh_device, 0, 1)
+    PLACES[how](mesh_device, x)
+    with pytest.raises(EmulationError, match=r"on queue 0 writes .* on queue 1 reads"):
+        ttnn.fill(x, 2.0, output_tensor=x)
+
+
+def test_a_tensor_put_on_the_device_by_a_queue_given_by_position(mesh_device: ttnn.MeshDevice) -> None:
+    placed = on_host(1.0).to(mesh_device, ttnn.DRAM_MEMORY_CONFIG, 1)
+    with pytest.raises(EmulationError, match=r"ttnn.add on queue 0 reads .* ttnn.to_device on queue 1 wrote"):
+        ttnn.add(placed, placed)
 
 
 NAMING_THE_QUEUE: dict[str, Callable[[ttnn.Tensor], Any]] = {
@@ -153,6 +231,36 @@ def test_a_replay_is_a_command_of_its_queue(mesh_device: ttnn.MeshDevice, x: ttn
         out.cpu(cq_id=1)
     with pytest.raises(EmulationError, match=r"on queue 1 writes .* ttnn.execute_trace \(trace \d+\) on queue 0 reads"):
         ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+
+
+def test_a_replay_overwrites_what_another_queue_reads(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    """The output of a trace, which the next replay writes at the same place."""
+    ttnn.add(x, x)
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    out = ttnn.add(x, x)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    for _ in range(2):
+        ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=False)
+        pass_event(mesh_device, 0, 1)
+        out.cpu(blocking=False, cq_id=1)
+        with pytest.raises(EmulationError, match=r"queue 0 writes .* ttnn.from_device on queue 1 reads"):
+            ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=False)
+        pass_event(mesh_device, 1, 0)
+
+
+def test_a_replay_that_only_writes_a_buffer(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    y = ttnn.to_device(on_host(2.0), mesh_device)
+    ttnn.add(y, y, output_tensor=x)
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    ttnn.add(y, y, output_tensor=x)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    ttnn.synchronize_device(mesh_device)
+    ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+    with pytest.raises(EmulationError, match=r"ttnn.execute_trace \(trace \d+\) on queue 0 writes .* queue 1 wrote"):
+        ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=False)
+    pass_event(mesh_device, 1, 0)
+    ttnn.execute_trace(mesh_device, trace, cq_id=0)
+    assert float(ttnn.to_torch(x).max()) == 4.0
 
 
 def test_the_overlapped_loop_of_ttnns_demos(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
