@@ -34,8 +34,8 @@ def add_to(commands: Any) -> None:
         metavar=MODEL.metavar,
         dest="model",
         required=True,
-        help="a known name (an unknown one lists them), a folder or file with a Hugging Face config.json, a GGUF file, "
-        "or owner/model from the local Hugging Face cache; its weights are not needed",
+        help="one of the Llama family: a known name (an unknown one lists all), a folder or file with a Hugging Face "
+        "config.json, a GGUF file, or owner/model from the local Hugging Face cache; its weights are not needed",
     )
     roofline.add_argument(
         SYSTEM.flag,

@@ -29,6 +29,7 @@ from pytest_ttbringup.targets.systems import System
 
 if TYPE_CHECKING:
     import ttnn
+    from ttnn_models.config import ModelConfig
     from ttnn_models.model_precision import ModelPrecision
     from ttnn_models.precision import PrecisionConfig
 
@@ -105,9 +106,10 @@ def record_model(
         BringupError: the ladder can't build the model, it does not fit into the chip's DRAM, or TT-NN refuses an
             operation of that size.
     """
+    sizes = _sizes(name, config, chips, residual, position, prompt)
     mesh = target.open_mesh(1, chips, fabric_config=chips > 1)
     try:
-        return _record(name, config, mesh, chips, residual, position, prompt, precision, report or _say_nothing)
+        return _record(name, config, sizes, mesh, position, prompt, precision, report or _say_nothing)
     except RuntimeError as error:  # what TT-NN raises
         said = _said(error)
         where = "one chip" if chips == 1 else f"each of {chips} chips"
@@ -135,31 +137,39 @@ def _say_nothing(line: str) -> None:
     pass
 
 
+def _sizes(name: str, config: Any, chips: int, residual: Residual, position: int, prompt: int) -> ModelConfig:
+    """The model's sizes on so many chips, with room in the KV cache; refused before a mesh is opened."""
+    from ttnn_models.config import ModelConfig
+    from ttnn_models.parallelism import SINGLE, Parallelism
+
+    room = max(position + 1, prompt)
+    longest = getattr(config, "max_position_embeddings", None)  # some architectures, none of them built here, have none
+    if longest is not None and room > longest:
+        raise BringupError(
+            f"{name} has {longest} positions; a token at position {position} and a prompt of {prompt} need {room}. Ask "
+            "for less with --position and --prefill."
+        )
+    parallelism = SINGLE if chips == 1 else Parallelism.over((1, chips), "tp", residual=residual)
+    positions = min(up(room, POSITIONS_MULTIPLE), longest or room)
+    return ModelConfig.from_hf(config, max_seq_len=positions, parallelism=parallelism)
+
+
 def _record(
     name: str,
     config: Any,
+    sizes: ModelConfig,
     mesh: ttnn.MeshDevice,
-    chips: int,
-    residual: Residual,
     position: int,
     prompt: int,
     precision: PrecisionConfig | ModelPrecision | None,
     report: Callable[[str], None],
 ) -> ModelSteps:
-    from ttnn_models.config import DECODE_BATCH, ModelConfig
+    from ttnn_models.config import DECODE_BATCH
     from ttnn_models.decode_state import DecodeState
     from ttnn_models.model import CausalLM
-    from ttnn_models.parallelism import SINGLE, Parallelism
     from ttnn_models.precision import DEFAULT_PRECISION
     from ttnn_models.prefill_chunk import chunks_of
 
-    room = max(position + 1, prompt)
-    longest = config.max_position_embeddings
-    if room > longest:
-        raise BringupError(f"{name} has {longest} positions; position {position} and a prompt of {prompt} need {room}.")
-    parallelism = SINGLE if chips == 1 else Parallelism.over((1, chips), "tp", residual=residual)
-    positions = min(up(room, POSITIONS_MULTIPLE), longest)
-    sizes = ModelConfig.from_hf(config, max_seq_len=positions, parallelism=parallelism)
     with zeros_unwritten():
         model = CausalLM.from_weights(
             mesh,
@@ -170,7 +180,7 @@ def _record(
         )
         kv_caches = model.new_kv_caches()
     report(f"{sizes.num_layers} layers of {name} allocated, without weights")
-    state = DecodeState(mesh, parallelism)
+    state = DecodeState(mesh, sizes.parallelism)
     state.write_positions([position] * DECODE_BATCH)
     with recording() as decode:
         model.decode_greedy(state, kv_caches)
@@ -181,7 +191,7 @@ def _record(
             hidden = model.prefill(chunk, kv_caches)
         model.lm_head.greedy(model.last_logits(hidden, chunks[-1]))
     report(f"a prefill of {prompt} tokens issues {len(prefill)}")
-    return ModelSteps(tuple(decode), tuple(prefill), chips)
+    return ModelSteps(tuple(decode), tuple(prefill), sizes.parallelism.tensor)
 
 
 def chips_for(config: Any, system: System, asked: int | None) -> int:
@@ -195,4 +205,5 @@ def chips_for(config: Any, system: System, asked: int | None) -> int:
             raise BringupError(f"--chips={asked}: {system.name} has {system.chips}. Ask for 1 to {system.chips}.")
         return asked
     even = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "hidden_size")
-    return math.gcd(system.chips, *(int(getattr(config, what)) for what in even))
+    # Architectures that are not built here, and are refused when they are read, may lack some.
+    return math.gcd(system.chips, *(int(getattr(config, what)) for what in even if hasattr(config, what)))

@@ -137,3 +137,31 @@ def test_bad_arguments_are_one_error_each(capsys: pytest.CaptureFixture[str], ar
     error = capsys.readouterr().err
     assert error.startswith(f"ttbringup: {said}")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tt-model=falcon-40b"], "model_type = 'falcon' is not an architecture built here; those are: llama."),
+        (["--tt-model=tiny-llama", "--position=512"], "tiny-llama has 512 positions; a token at position 512 and"),
+    ],
+)
+def test_a_model_that_cannot_be_recorded_is_refused_before_a_mesh_is_opened(
+    pytestconfig: pytest.Config, arguments: list[str], said: str
+) -> None:
+    code = """
+from pytest_ttbringup.cli import main
+from pytest_ttbringup.targets.emulated import EmulatedTarget
+EmulatedTarget.open_mesh = None
+raise SystemExit(main())
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, "roofline", *arguments],
+        env={**os.environ, "TTBRINGUP_CACHE": str(settings_of(pytestconfig).cache_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 4, result.stderr
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
