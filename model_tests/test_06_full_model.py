@@ -86,16 +86,16 @@ def test_full_model_users_do_not_mix(model: BringupModel, generator: Generator, 
 def test_full_model_users_join_and_leave(model: BringupModel, generator: Generator, compare: Compare) -> None:
     """Who joins later, at a slot whose cache another user has filled, gets the text of who was there from the start."""
     leaving, staying, joining = (model.encode(prompt) for prompt in model.prompts(3))
-    expected = generator.generate([staying, joining], max_new_tokens=4)
+    expected = generator.generate([staying, joining], max_new_tokens=NEW_TOKENS)
 
     session = generator.session()
     first = session.add(leaving, max_new_tokens=32)
     while len(first.tokens) < 4:
         session.step()
-    stays = session.add(staying, max_new_tokens=4)
+    stays = session.add(staying, max_new_tokens=NEW_TOKENS)
     session.step()
     session.leave(first)
-    joins = session.add(joining, max_new_tokens=4)
+    joins = session.add(joining, max_new_tokens=NEW_TOKENS)
     while session.users:
         session.step()
     compare.check("the slot was used before", joins.slot == first.slot and stays.slot != first.slot)

@@ -119,10 +119,10 @@ def test_a_kv_cache_takes_host_memory_as_its_users_fill_it(mesh_device: ttnn.Mes
     whole = 4 * users * heads * positions * size
     how = {"dtype": ttnn.bfloat8_b, "layout": ttnn.TILE_LAYOUT, "device": mesh_device}
     rows = ttnn.from_torch(torch.ones(1, heads, 1024, size), **how)
-    ttnn.fill_cache(ttnn.zeros((1, heads, 1024, size), **how), rows, 0)  # what code takes when it first runs
-    before, resident = _MEMORY.bytes_held(), _resident()
+    before = _MEMORY.bytes_held()
     cache = ttnn.zeros((users, heads, positions, size), **how)
     assert _MEMORY.bytes_held() - before < 1024
+    resident = _resident()  # behind zeros: TT-NN packs all of them on the host, and malloc may keep what it then frees
     ttnn.fill_cache(cache, rows, 3)
     assert _resident() - resident < whole / 4
     written = ttnn.to_torch(cache)
