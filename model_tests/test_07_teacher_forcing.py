@@ -8,6 +8,7 @@ import pytest
 from ttnn_models.config import DECODE_BATCH
 from ttnn_models.generator import Generator
 
+from pytest_ttbringup.comparison import TokenAccuracy
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
 from pytest_ttbringup.reference.generation import reference_logits
 from pytest_ttbringup.reference.model import BringupModel
@@ -23,10 +24,20 @@ def test_teacher_forcing(
     teacher_forcing: TeacherForcing,
     progress: Callable[[str], None],
 ) -> None:
+    accuracies = accuracy_by_instance(model, generator, teacher_forcing, progress)
+    assert [accuracy.positions for accuracy in accuracies] == [POSITIONS] * generator.model.parallelism.data
+
+
+def accuracy_by_instance(
+    model: BringupModel,
+    generator: Generator,
+    teacher_forcing: TeacherForcing,
+    progress: Callable[[str], None],
+) -> list[TokenAccuracy]:
+    """The text is read by the first user of every instance, and each is judged."""
     text = model.passage(POSITIONS + 1)
     expected = reference_logits(model.reference, text[:-1])
-    users = range(0, generator.state.users, DECODE_BATCH)  # the first of every instance
+    users = range(0, generator.state.users, DECODE_BATCH)
     texts = [text[:-1] if user in users else [text[0]] for user in range(users[-1] + 1)]
     logits = generator.forced_logits(texts, report=progress)
-    for user in users:
-        teacher_forcing(logits[user], expected, text[1:], top1=0.90, top5=0.99)
+    return [teacher_forcing(logits[user], expected, text[1:], top1=0.90, top5=0.99) for user in users]

@@ -82,7 +82,8 @@ def test_prefill_then_decode_teacher_forcing(
     """Stage 7, with the first part of the text prefilled."""
     text = model.passage(POSITIONS + 1)
     logits = generator.forced_logits([text[:-1]], prefilled=[PREFILLED], report=progress)[0]
-    teacher_forcing(logits, reference_logits(model.reference, text[:-1]), text[1:])
+    accuracy = teacher_forcing(logits, reference_logits(model.reference, text[:-1]), text[1:])
+    assert accuracy.positions == POSITIONS
 
 
 @pytest.mark.usefixtures("one_instance")
@@ -150,4 +151,5 @@ def test_prefill_long_then_decode(
     generator = Generator(causal_lm)
     logits = generator.forced_logits([text[:-1]], prefilled=[prompt], report=progress)[0]
     expected = reference_logits(model.reference, text[:-1])
-    teacher_forcing(logits[prompt - 1 :], expected[prompt - 1 :], text[prompt:])
+    accuracy = teacher_forcing(logits[prompt - 1 :], expected[prompt - 1 :], text[prompt:])
+    assert accuracy.positions == STEPS + 1

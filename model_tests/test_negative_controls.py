@@ -18,11 +18,13 @@ import test_06_full_model as full_model
 import test_08_coherence as coherence
 import torch
 import ttnn
+from evidence import compared_by
 from ttnn_models.attention import Attention
 from ttnn_models.config import ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.decode_state import DecodeState
 from ttnn_models.decoder_layer import DecoderLayer
+from ttnn_models.device_sampling import DeviceSampler
 from ttnn_models.generator import Generation, Generator
 from ttnn_models.lm_head import LMHead
 from ttnn_models.mlp import MLP
@@ -268,12 +270,35 @@ def test_a_position_that_is_not_reset_turns_joining_red(
         full_model.test_full_model_users_join_and_leave(model, generator, compare)
 
 
-def test_draws_without_top_p_turn_sampling_red(
-    model: BringupModel, generator: Generator, compare: Compare, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def the_host_ignores_top_p(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "filtered", lambda logits, _: torch.softmax(logits.double(), -1))
+
+
+def the_device_ignores_top_p(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_users = DeviceSampler.write_users
+    monkeypatch.setattr(
+        DeviceSampler, "write_users", lambda self, users: write_users(self, [replace(it, top_p=1.0) for it in users])
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "top_k"),
+    [
+        pytest.param(the_host_ignores_top_p, None, id="drawn on the host"),
+        pytest.param(the_device_ignores_top_p, full_model.TOP_K, id="drawn on the device"),
+    ],
+)
+def test_draws_without_top_p_turn_sampling_red(
+    model: BringupModel,
+    generator: Generator,
+    compare: Compare,
+    fault: Callable[[pytest.MonkeyPatch], None],
+    top_k: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fault(monkeypatch)
     with pytest.raises(AssertionError, match="tokens are among the reference's likeliest"):
-        full_model.test_full_model_sampling(model, generator, compare, None)
+        full_model.test_full_model_sampling(model, generator, compare, top_k)
 
 
 def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
@@ -283,10 +308,21 @@ def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
     assert coherence.looping([3, 4, 3]) <= coherence.LOOPING, "too short for a loop"
 
 
-@pytest.mark.parametrize("module", [MLP, RMSNorm, LMHead, Attention, DecoderLayer], ids=lambda module: module.__name__)
-def test_without_a_fault_a_rung_is_green(module: type[Any], rungs: dict[type[Any], Callable[[], None]]) -> None:
+@pytest.mark.parametrize(
+    ("module", "comparisons"),
+    [
+        pytest.param(module, comparisons, id=module.__name__)
+        for module, comparisons in ((MLP, 1), (RMSNorm, 1), (LMHead, 1), (Attention, 5), (DecoderLayer, 3))
+    ],
+)
+def test_without_a_fault_a_rung_is_green(
+    module: type[Any],
+    comparisons: int,
+    rungs: dict[type[Any], Callable[[], None]],
+    request: pytest.FixtureRequest,
+) -> None:
     """The controls above fail for their fault and not for the way they run: the rung raises where it is not right."""
-    rungs[module]()
+    assert len(compared_by(request, rungs[module])) == comparisons
 
 
 def _with_weights(

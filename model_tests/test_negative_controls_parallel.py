@@ -12,6 +12,7 @@ import test_02_decode_modules as modules
 import test_13_tensor_parallel as tensor_parallel
 import torch
 import ttnn
+from evidence import compared_by
 from tensor_parallel import AgainstOneChip, tensor_parallelism
 from ttnn_models.collectives import Collectives
 from ttnn_models.config import ModelConfig
@@ -77,9 +78,17 @@ def rung(
     return lambda name: rungs[name]()
 
 
-@pytest.mark.parametrize("name", ["mlp", "attention", "kv_heads", "embedding"])
-def test_without_a_fault_the_rungs_are_green(rung: Rung, name: str) -> None:
-    rung(name)
+@pytest.mark.parametrize(
+    ("name", "comparisons"),
+    [
+        pytest.param(name, comparisons, id=name)
+        for name, comparisons in {"mlp": 1, "attention": 5, "kv_heads": 2, "embedding": 1}.items()
+    ],
+)
+def test_without_a_fault_the_rungs_are_green(
+    rung: Rung, name: str, comparisons: int, request: pytest.FixtureRequest
+) -> None:
+    assert len(compared_by(request, lambda: rung(name))) == comparisons
 
 
 @pytest.mark.parametrize("name", ["mlp", "attention"])

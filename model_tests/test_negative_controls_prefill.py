@@ -14,6 +14,7 @@ import test_10_prefill_then_decode as both
 import test_11_performance as performance
 import torch
 import ttnn
+from evidence import compared_by
 from ttnn_models.attention import Attention
 from ttnn_models.config import DECODE_BATCH
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
@@ -150,9 +151,11 @@ def test_a_fault_turns_attention_red(
         rungs["at once" if fault in AT_ONCE else "in chunks"]()
 
 
-def test_without_a_fault_attention_is_green(rungs: dict[str, Callable[[], None]]) -> None:
-    for rung in rungs.values():
-        rung()
+def test_without_a_fault_attention_is_green(
+    rungs: dict[str, Callable[[], None]], request: pytest.FixtureRequest
+) -> None:
+    assert len(compared_by(request, rungs["at once"])) == 5
+    assert len(compared_by(request, rungs["in chunks"])) == 8
 
 
 def test_a_padding_row_for_the_last_token_turns_the_stack_red(

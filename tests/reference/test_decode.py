@@ -22,7 +22,7 @@ from pytest_ttbringup.reference.layer import LayerOutput
 from pytest_ttbringup.reference.model import BringupModel
 
 # fp32, summed in another order.
-close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+assert_close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 Step = Callable[..., LayerOutput]
 SLOTS = 24
 
@@ -67,9 +67,9 @@ def test_attention_is_that_of_a_generation_step(tiny_model: BringupModel, record
         step = reference_decode_attention(
             tiny_model.reference, index, hidden[:, 0], *recorded.past[index], recorded.positions
         )
-        close(step.output, expected[:, 0])
-        close(step.keys, recorded.new[index][0])
-        close(step.values, recorded.new[index][1])
+        assert_close(step.output, expected[:, 0])
+        assert_close(step.keys, recorded.new[index][0])
+        assert_close(step.values, recorded.new[index][1])
 
 
 def test_a_layer_is_that_of_a_generation_step(tiny_model: BringupModel, recorded: Recorded) -> None:
@@ -78,20 +78,20 @@ def test_a_layer_is_that_of_a_generation_step(tiny_model: BringupModel, recorded
         step = reference_decode_layer(
             tiny_model.reference, index, hidden[:, 0], *recorded.past[index], recorded.positions
         )
-        close(step.output, expected[:, 0])
-        close(step.keys, recorded.new[index][0])
+        assert_close(step.output, expected[:, 0])
+        assert_close(step.keys, recorded.new[index][0])
 
 
 def test_the_stack_is_that_of_a_generation_step(tiny_model: BringupModel, recorded: Recorded) -> None:
     history = History(*zip(*recorded.past, strict=True), recorded.positions)
     step = reference_decode_stack(tiny_model.reference, recorded.tokens[:, SLOTS], history, recorded.positions)
-    close(step.logits, recorded.logits)
-    close(step.embedding, recorded.layers[0][0][:, 0])
+    assert_close(step.logits, recorded.logits)
+    assert_close(step.embedding, recorded.layers[0][0][:, 0])
     for index in range(tiny_model.num_layers):
-        close(step.hidden[index], recorded.layers[index][1][:, 0])
-        close(step.keys[index], recorded.new[index][0])
-        close(step.values[index], recorded.new[index][1])
-    close(tiny_model.reference.lm_head(step.norm), step.logits)
+        assert_close(step.hidden[index], recorded.layers[index][1][:, 0])
+        assert_close(step.keys[index], recorded.new[index][0])
+        assert_close(step.values[index], recorded.new[index][1])
+    assert_close(tiny_model.reference.lm_head(step.norm), step.logits)
 
 
 @pytest.mark.parametrize("step", [reference_decode_attention, reference_decode_layer], ids=["attention", "layer"])
@@ -112,7 +112,7 @@ def test_users_at_different_positions_are_as_alone(tiny_model: BringupModel, ste
             positions[one],
         )
         for part in range(3):
-            close(together[part][one], alone[part])
+            assert_close(together[part][one], alone[part])
 
 
 def test_slots_behind_a_position_do_not_matter(tiny: BringupModel) -> None:
@@ -178,7 +178,7 @@ def test_rotary_is_that_of_the_model(tiny_model: BringupModel) -> None:
         cos, sin = tiny_model.reference.model.rotary_emb(query, torch.tensor([[position]]))
         expected = apply_rotary_pos_emb(query[user, None, :, None], key[user, None, :, None], cos, sin)
         for part in range(2):
-            close(ours[part][user], expected[part][0, :, 0])
+            assert_close(ours[part][user], expected[part][0, :, 0])
     assert torch.equal(ours[0][0], query[0]), "position 0 rotates by nothing"
     late = reference_rotary(tiny_model.config, query, key, positions + 1)
     assert (ours[0] - late[0]).abs().max() > 0.3
@@ -190,7 +190,7 @@ def test_rotary_scaling_shows(tiny: BringupModel, tiny_scaled: BringupModel) -> 
     plain, scaled = (reference_rotary(model.config, query, query, positions)[0] for model in (tiny, tiny_scaled))
     assert (plain - scaled).abs().max() > 0.5
     # Llama 3 leaves wavelengths below 128 / 4 alone: those of the first two of 16 frequencies are 6.3 and 11.2.
-    close(plain[..., :2], scaled[..., :2])
+    assert_close(plain[..., :2], scaled[..., :2])
 
 
 def test_prefill_gives_each_users_own_history(tiny_model: BringupModel) -> None:
@@ -200,10 +200,10 @@ def test_prefill_gives_each_users_own_history(tiny_model: BringupModel) -> None:
     for user, prompt in enumerate(prompts):
         cache = DynamicCache(config=tiny_model.config)
         alone = tiny_model.reference(input_ids=torch.tensor([prompt]), past_key_values=cache).logits[0, -1]
-        close(logits[user], alone)
+        assert_close(logits[user], alone)
         for index, layer in enumerate(cache.layers):
-            close(history.keys[index][user, :, : len(prompt)], layer.keys[0])
-            close(history.values[index][user, :, : len(prompt)], layer.values[0])
+            assert_close(history.keys[index][user, :, : len(prompt)], layer.keys[0])
+            assert_close(history.values[index][user, :, : len(prompt)], layer.values[0])
 
 
 def test_a_step_after_prefill_is_the_next_row_of_the_text(tiny_model: BringupModel) -> None:
@@ -213,9 +213,9 @@ def test_a_step_after_prefill_is_the_next_row_of_the_text(tiny_model: BringupMod
     tokens = torch.tensor([ids[length] for length in lengths])
     step = reference_decode_stack(tiny_model.reference, tokens, history, history.lengths)
     text = tiny_model.reference(input_ids=torch.tensor([ids])).logits[0]
-    close(step.logits, text[lengths])
+    assert_close(step.logits, text[lengths])
     with pytest.raises(AssertionError):
-        close(step.logits, text[[length - 1 for length in lengths]])
+        assert_close(step.logits, text[[length - 1 for length in lengths]])
 
 
 @pytest.mark.parametrize(

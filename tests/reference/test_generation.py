@@ -8,7 +8,7 @@ from pytest_ttbringup.reference.generation import batch_greedy, greedy, referenc
 from pytest_ttbringup.reference.model import BringupModel
 
 # fp32, summed in another order.
-close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+assert_close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 
 
 def test_greedy_is_what_transformers_generates(tiny_model: BringupModel) -> None:
@@ -49,13 +49,15 @@ def test_a_text_ends_behind_a_stop_token(tiny: BringupModel) -> None:
 
 def test_logits_of_a_text(tiny_model: BringupModel) -> None:
     ids = tiny_model.passage(50)
-    close(reference_logits(tiny_model.reference, ids), tiny_model.reference(input_ids=torch.tensor([ids])).logits[0])
+    assert_close(
+        reference_logits(tiny_model.reference, ids), tiny_model.reference(input_ids=torch.tensor([ids])).logits[0]
+    )
 
 
 def test_later_tokens_do_not_matter(tiny: BringupModel) -> None:
     ids = tiny.passage(30)
-    close(reference_logits(tiny.reference, ids[:20]), reference_logits(tiny.reference, ids)[:20])
+    assert_close(reference_logits(tiny.reference, ids[:20]), reference_logits(tiny.reference, ids)[:20])
     changed = [*ids[:10], ids[11], *ids[11:]]
     logits = reference_logits(tiny.reference, changed)
-    close(logits[:10], reference_logits(tiny.reference, ids)[:10])
+    assert_close(logits[:10], reference_logits(tiny.reference, ids)[:10])
     assert (logits[29] - reference_logits(tiny.reference, ids)[29]).abs().max() > 0.1

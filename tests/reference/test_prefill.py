@@ -20,7 +20,7 @@ from pytest_ttbringup.reference.prefill import (
 )
 
 # fp32, summed in another order.
-close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+assert_close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 TOKENS = 40
 PREFILL = pytest.mark.parametrize(
     "prefill", [reference_prefill_attention, reference_prefill_layer], ids=["attention", "layer"]
@@ -40,23 +40,23 @@ def stack(tiny_model: BringupModel, text: list[int]) -> StackPrefill:
 def test_the_stack_is_transformers_reading(tiny_model: BringupModel, text: list[int], stack: StackPrefill) -> None:
     cache = DynamicCache(config=tiny_model.config)
     read = tiny_model.reference(torch.tensor([text]), past_key_values=cache, output_hidden_states=True)
-    close(stack.logits, read.logits[0])
-    close(stack.norm, read.hidden_states[-1][0])
+    assert_close(stack.logits, read.logits[0])
+    assert_close(stack.norm, read.hidden_states[-1][0])
     for ours, theirs in zip(stack.hidden[:-1], read.hidden_states[1:-1], strict=True):
-        close(ours, theirs[0])
-    close(tiny_model.reference.model.norm(stack.hidden[-1]), stack.norm)
+        assert_close(ours, theirs[0])
+    assert_close(tiny_model.reference.model.norm(stack.hidden[-1]), stack.norm)
     for keys, values, layer in zip(stack.keys, stack.values, cache.layers, strict=True):
-        close(keys, layer.keys[0])
-        close(values, layer.values[0])
+        assert_close(keys, layer.keys[0])
+        assert_close(values, layer.values[0])
 
 
 def test_a_layer_alone_is_that_of_the_stack(tiny_model: BringupModel, text: list[int], stack: StackPrefill) -> None:
     entering = [tiny_model.reference.model.embed_tokens(torch.tensor(text)), *stack.hidden[:-1]]
     for index, hidden in enumerate(entering):
         alone = reference_prefill_layer(tiny_model.reference, index, hidden)
-        close(alone.output, stack.hidden[index])
-        close(alone.keys, stack.keys[index])
-        close(alone.values, stack.values[index])
+        assert_close(alone.output, stack.hidden[index])
+        assert_close(alone.keys, stack.keys[index])
+        assert_close(alone.values, stack.values[index])
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_the_last_token_is_a_decode_step_behind_the_others(tiny_model: BringupMo
     whole = prefill(tiny_model.reference, 1, x)
     past = whole.keys[None, :, :-1], whole.values[None, :, :-1]
     step = decode(tiny_model.reference, 1, x[-1:], *past, torch.tensor([TOKENS - 1]))
-    close(whole.output[-1:], step.output)
-    close(whole.keys[None, :, -1], step.keys)
-    close(whole.values[None, :, -1], step.values)
+    assert_close(whole.output[-1:], step.output)
+    assert_close(whole.keys[None, :, -1], step.keys)
+    assert_close(whole.values[None, :, -1], step.values)
 
 
 @PREFILL
@@ -79,7 +79,7 @@ def test_later_tokens_do_not_matter(tiny_model: BringupModel, prefill: Any) -> N
     x = tiny_model.prefill_activations(TOKENS, layer=1)
     changed = torch.cat([x[:30], x[30:].flip(0)])
     before, after = (prefill(tiny_model.reference, 1, rows).output for rows in (x, changed))
-    close(before[:30], after[:30])
+    assert_close(before[:30], after[:30])
     assert (before[30:] - after[30:]).abs().max() > 0.1 * before.std()
 
 
