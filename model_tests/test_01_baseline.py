@@ -8,7 +8,7 @@ from questions import ANSWER, QUESTION
 
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.reference.baseline import baseline_checks
-from pytest_ttbringup.reference.generation import greedy, reference_logits
+from pytest_ttbringup.reference.generation import answer_logits, greedy
 from pytest_ttbringup.reference.model import BringupModel
 
 pytestmark = pytest.mark.stage("baseline")
@@ -27,7 +27,7 @@ def test_baseline_text(model: BringupModel, compare: Compare) -> None:
     prompt = model.chat(QUESTION)
     answer = greedy(model.reference, prompt, NEW_TOKENS, stop=model.stop_tokens)
     compare.check("it writes something", len(answer) > 0)
-    whole = reference_logits(model.reference, [*prompt, *answer])[len(prompt) - 1 : -1]
+    whole = answer_logits(model.reference, prompt, answer)
     chosen = whole.gather(1, torch.tensor(answer)[:, None])[:, 0]
     # the two paths add in another order, which may decide between two tokens of the same score
     margin = float((whole.amax(-1) - chosen).max())

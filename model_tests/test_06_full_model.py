@@ -12,7 +12,7 @@ from ttnn_models.generator import Generator
 
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
-from pytest_ttbringup.reference.generation import batch_greedy, reference_logits
+from pytest_ttbringup.reference.generation import answer_logits, batch_greedy
 from pytest_ttbringup.reference.model import BringupModel
 
 pytestmark = pytest.mark.stage("full model")
@@ -68,13 +68,13 @@ def test_full_model(
 
 def _ranks(model: BringupModel, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
     """How many tokens the reference finds likelier than each of the answer's, [T]."""
-    logits = reference_logits(model.reference, [*prompt, *answer])[len(prompt) - 1 : -1]
+    logits = answer_logits(model.reference, prompt, answer)
     return (logits > logits.gather(1, torch.tensor(answer)[:, None])).sum(-1)
 
 
 def test_full_model_users_do_not_mix(model: BringupModel, generator: Generator, compare: Compare) -> None:
     """A user gets the same tokens in a full batch, in another row of it, and nearly alone."""
-    prompts = [model.chat(prompt) for prompt in prompts_for(model, generator.state.users)]
+    prompts = [model.encode(prompt) for prompt in prompts_for(model, generator.state.users)]
     batch = generator.generate(prompts, max_new_tokens=4)
     turned = generator.generate(prompts[::-1], max_new_tokens=4)[::-1]
     few = generator.generate(prompts[:3], max_new_tokens=4)
@@ -131,14 +131,15 @@ def test_full_model_sampling(model: BringupModel, generator: Generator, compare:
 
 def _mass_before(model: BringupModel, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
     """What the probabilities of the tokens sum to that the reference finds clearly likelier than the answer's, [T]."""
-    logits = reference_logits(model.reference, [*prompt, *answer])[len(prompt) - 1 : -1]
+    logits = answer_logits(model.reference, prompt, answer)
     chosen = logits.gather(1, torch.tensor(answer)[:, None])
     return torch.where(logits > chosen + NEAR_TIE, torch.softmax(logits, -1), 0).sum(-1)
 
 
 def test_full_model_decodes_on_the_device(model: BringupModel, generator: Generator, compare: Compare) -> None:
     """Greedy tokens chosen on the device are the greatest of the logits read from it."""
-    text = model.passage(24)
-    logits = generator.forced_logits([text])[0]
-    continued = generator.generate([text], max_new_tokens=1)[0].tokens
-    compare.check("the device's choice is the greatest logit", continued[0] == int(torch.argmax(logits[-1])))
+    text = model.passage(4)
+    chosen = generator.generate([text], max_new_tokens=8)[0].tokens
+    logits = generator.forced_logits([[*text, *chosen[:-1]]])[0][len(text) - 1 :]
+    lesser = [step for step, (row, token) in enumerate(zip(logits, chosen, strict=True)) if row[token] != row.max()]
+    compare.check("the device's choices are the greatest logits", not lesser, f"not in steps {lesser}")

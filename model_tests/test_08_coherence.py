@@ -14,7 +14,7 @@ from questions import ANSWER, QUESTION
 from ttnn_models.generator import Generator
 
 from pytest_ttbringup.fixtures.compare import Compare
-from pytest_ttbringup.reference.generation import batch_greedy, reference_logits
+from pytest_ttbringup.reference.generation import answer_logits, batch_greedy
 from pytest_ttbringup.reference.model import BringupModel
 
 pytestmark = pytest.mark.stage("coherence")
@@ -86,5 +86,5 @@ def looping(tokens: Sequence[int]) -> float:
 
 def _nats(model: BringupModel, prompt: Sequence[int], answer: Sequence[int]) -> float:
     """Mean negative log-likelihood of an answer's tokens under the reference."""
-    logits = reference_logits(model.reference, [*prompt, *answer])[len(prompt) - 1 : -1]
+    logits = answer_logits(model.reference, prompt, answer)
     return float(torch.nn.functional.cross_entropy(logits, torch.tensor(answer)))

@@ -22,7 +22,7 @@ from ttnn_models.weights import WeightCache
 
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
-from pytest_ttbringup.reference.generation import reference_logits
+from pytest_ttbringup.reference.generation import answer_logits, reference_logits
 from pytest_ttbringup.reference.model import BringupModel
 from pytest_ttbringup.reference.text import PASSAGE
 
@@ -91,7 +91,7 @@ def test_prefill_then_decode_teacher_forcing(
 def test_prefill_in_chunks_then_decode(model: BringupModel, causal_lm: CausalLM, cache: str, compare: Compare) -> None:
     """A prompt in chunks of 64 gives the logits, K and V of the same prompt at once, and decode goes on alike."""
     text = model.passage(200)
-    prompt = 170
+    prompt = 190  # so that decode begins in the prompt's last tile, and goes on in the next
     logits, caches = [], []
     for chunk in (64, 256):
         kv_caches = [
@@ -150,6 +150,6 @@ def test_prefill_long_then_decode(
     text = (passage * (prompt // len(passage) + 2))[: prompt + STEPS + 1]
     generator = Generator(causal_lm)
     logits = generator.forced_logits([text[:-1]], prefilled=[prompt], report=progress)[0]
-    expected = reference_logits(model.reference, text[:-1])
-    accuracy = teacher_forcing(logits[prompt - 1 :], expected[prompt - 1 :], text[prompt:])
+    expected = answer_logits(model.reference, text[:prompt], text[prompt:])
+    accuracy = teacher_forcing(logits[prompt - 1 :], expected, text[prompt:])
     assert accuracy.positions == STEPS + 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -75,17 +76,31 @@ def users(model: BringupModel, causal_lm: CausalLM, _built: dict[str, Any]) -> U
     return kept
 
 
+@dataclass(frozen=True)
+class EagerRun:
+    """What 64 eager steps left behind, each of them.
+
+    Attributes:
+        tokens: [B], chosen by the step.
+        programs: how many the device's program cache holds behind the step.
+    """
+
+    tokens: list[list[int]]
+    programs: list[int]
+
+
 @pytest.fixture
-def eager_tokens(users: Users, _built: dict[str, Any]) -> list[list[int]]:
-    """The tokens [B] of each of 64 eager steps."""
-    if "eager_tokens" not in _built:
+def eager(users: Users, _built: dict[str, Any]) -> EagerRun:
+    """64 eager steps, run once: what traced steps are compared with, and what must compile nothing."""
+    if "eager" not in _built:
         users.start()
-        tokens = []
+        run = EagerRun([], [])
         for _ in range(STEPS):
             users.step()
-            tokens.append(users.state.read_tokens())
-        _built["eager_tokens"] = tokens
-    kept: list[list[int]] = _built["eager_tokens"]
+            run.tokens.append(users.state.read_tokens())
+            run.programs.append(users.causal_lm.mesh_device.num_program_cache_entries())
+        _built["eager"] = run
+    kept: EagerRun = _built["eager"]
     return kept
 
 
@@ -117,9 +132,7 @@ def check_equal(compare: Compare, what: str, tokens: list[list[int]], eager: lis
     compare.check(f"{len(eager)} steps {what} give the eager tokens", not differing, f"not steps {differing[:5]}")
 
 
-def test_performance_trace(
-    users: Users, eager_tokens: list[list[int]], compare: Compare, timed: Callable[[str], Any]
-) -> None:
+def test_performance_trace(users: Users, eager: EagerRun, compare: Compare, timed: Callable[[str], Any]) -> None:
     """A captured step replayed is the eager step, token for token."""
     step = TracedStep.greedy(users.causal_lm, users.state, users.kv_caches)
     try:
@@ -131,11 +144,11 @@ def test_performance_trace(
                 tokens.append(users.state.read_tokens())
     finally:
         step.release()
-    check_equal(compare, "replayed", tokens, eager_tokens)
+    check_equal(compare, "replayed", tokens, eager.tokens)
 
 
 def test_performance_asynchronous_reads(
-    users: Users, eager_tokens: list[list[int]], compare: Compare, timed: Callable[[str], Any]
+    users: Users, eager: EagerRun, compare: Compare, timed: Callable[[str], Any]
 ) -> None:
     """Queue 1 reads a step's tokens while queue 0 computes the next: the same tokens."""
     pipeline = GreedyPipeline(users.causal_lm, users.state, users.kv_caches)
@@ -145,7 +158,7 @@ def test_performance_asynchronous_reads(
             tokens = list(pipeline.tokens(STEPS))
     finally:
         pipeline.release()
-    check_equal(compare, "on two queues", tokens, eager_tokens)
+    check_equal(compare, "on two queues", tokens, eager.tokens)
 
 
 def test_performance_two_queues(users: Users, compare: Compare) -> None:
@@ -169,18 +182,12 @@ def test_performance_two_queues(users: Users, compare: Compare) -> None:
     compare.check(f"two queues give one queue's logits, {FORCED_STEPS} steps", not differing, f"not steps {differing}")
 
 
-def test_performance_program_cache(users: Users, compare: Compare, decode_bound: DecodeBound) -> None:
+def test_performance_program_cache(users: Users, eager: EagerRun, compare: Compare, decode_bound: DecodeBound) -> None:
     """The first step compiles everything: the program cache does not grow in the steps that follow."""
-    mesh_device = users.causal_lm.mesh_device
     users.start()
-    users.step()
-    entries = [mesh_device.num_program_cache_entries()]
     with decode_bound(users.state.users, BOUND_POSITION):
         users.step()
-    entries.append(mesh_device.num_program_cache_entries())
-    for _ in range(STEPS - 2):
-        users.step()
-        entries.append(mesh_device.num_program_cache_entries())
+    entries = eager.programs
     compare.check("the first step fills the program cache", entries[0] > 0)
     grown = [number for number in range(1, STEPS) if entries[number] != entries[number - 1]]
     compare.check(f"steps 2 to {STEPS} compile nothing", not grown, f"steps {grown} did; entries {entries}")
@@ -222,19 +229,20 @@ def test_performance_teacher_forcing(
 
 @pytest.mark.usefixtures("one_instance")
 def test_performance_traced_text(model: BringupModel, users: Users, compare: Compare) -> None:
-    """Prompts prefilled behind the capture, then replays: the texts of the eager generator."""
-    prompts = [model.chat(prompt) for prompt in model.prompts()]
-    written = []
-    for trace in (False, True):
-        generator = Generator(users.causal_lm, prefill=True, trace=trace, kv_caches=users.kv_caches)
-        try:
-            texts = [generator.generate(prompts, max_new_tokens=6) for _ in range(2)]
-        finally:
-            generator.release()
-        compare.check("a second batch of the same prompts gets the same text", texts[0] == texts[1])
-        written.append(texts[0])
-    differing = [user for user, (one, other) in enumerate(zip(*written, strict=True)) if one != other]
-    compare.check("the traced generator writes the eager texts", not differing, f"not users {differing}")
+    """Prompts prefilled behind the capture, then replays: the texts of the eager generator, again and again."""
+    prompts = [model.encode(prompt) for prompt in model.prompts()]
+    eager = Generator(users.causal_lm, prefill=True, kv_caches=users.kv_caches)
+    expected = eager.generate(prompts, max_new_tokens=6)
+    traced = Generator(users.causal_lm, prefill=True, trace=True, kv_caches=users.kv_caches)
+    try:
+        batches = [traced.generate(prompts, max_new_tokens=6) for _ in range(2)]
+    finally:
+        traced.release()
+    for number, batch in enumerate(batches, start=1):
+        differing = [user for user, (one, other) in enumerate(zip(batch, expected, strict=True)) if one != other]
+        compare.check(
+            f"the traced generator writes the eager texts, batch {number}", not differing, f"not users {differing}"
+        )
 
 
 def test_performance_traced_draws(model: BringupModel, users: Users, compare: Compare) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.reference.decode import cache_of, prefill_history
 
 if TYPE_CHECKING:
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 def reference_logits(reference: LlamaForCausalLM, ids: Sequence[int]) -> torch.Tensor:
     """The logits [T, V] at every position of the text `ids`: row t scores what follows token t."""
     logits: torch.Tensor = reference(input_ids=torch.tensor([list(ids)]), use_cache=False).logits
+    return logits[0]
+
+
+@torch.no_grad()
+def answer_logits(reference: LlamaForCausalLM, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+    """The logits [A, V] that choose an answer of A tokens behind a prompt: row a scores `answer[a]` and its rivals.
+
+    Those of the prompt are not computed: of a prompt of 4096 tokens they would take 0.8 GB (SmolLM2).
+
+    Raises:
+        BringupError: the prompt or the answer is empty.
+    """
+    if not prompt or not answer:
+        raise BringupError("A prompt or an answer is empty; both must have at least one token.")
+    text = torch.tensor([[*prompt, *answer[:-1]]])
+    logits: torch.Tensor = reference(input_ids=text, use_cache=False, logits_to_keep=len(answer)).logits
     return logits[0]
 
 

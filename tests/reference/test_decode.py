@@ -80,6 +80,7 @@ def test_a_layer_is_that_of_a_generation_step(tiny_model: BringupModel, recorded
         )
         assert_close(step.output, expected[:, 0])
         assert_close(step.keys, recorded.new[index][0])
+        assert_close(step.values, recorded.new[index][1])
 
 
 def test_the_stack_is_that_of_a_generation_step(tiny_model: BringupModel, recorded: Recorded) -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 import torch
 
-from pytest_ttbringup.reference.generation import batch_greedy, greedy, reference_logits
+from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.reference.generation import answer_logits, batch_greedy, greedy, reference_logits
 from pytest_ttbringup.reference.model import BringupModel
 
 # fp32, summed in another order.
@@ -52,6 +54,19 @@ def test_logits_of_a_text(tiny_model: BringupModel) -> None:
     assert_close(
         reference_logits(tiny_model.reference, ids), tiny_model.reference(input_ids=torch.tensor([ids])).logits[0]
     )
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [(1, 1), (1, 49), (49, 1), (30, 20)])
+def test_logits_of_an_answer_are_those_of_the_whole_text(tiny: BringupModel, prompt: int, answer: int) -> None:
+    text = tiny.passage(prompt + answer)
+    logits = answer_logits(tiny.reference, text[:prompt], text[prompt:])
+    assert_close(logits, reference_logits(tiny.reference, text)[prompt - 1 : -1])
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [([], [1]), ([1], [])], ids=["prompt", "answer"])
+def test_an_empty_prompt_or_answer(tiny: BringupModel, prompt: list[int], answer: list[int]) -> None:
+    with pytest.raises(BringupError, match="both must have at least one token"):
+        answer_logits(tiny.reference, prompt, answer)
 
 
 def test_later_tokens_do_not_matter(tiny: BringupModel) -> None:
