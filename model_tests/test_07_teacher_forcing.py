@@ -25,7 +25,7 @@ def test_teacher_forcing(
 ) -> None:
     text = model.passage(POSITIONS + 1)
     expected = reference_logits(model.reference, text[:-1])
-    users = range(0, generator.state.users, DECODE_BATCH)  # the first of every instance
+    users = range(0, generator.users, DECODE_BATCH)  # the first of every instance
     texts = [text[:-1] if user in users else [text[0]] for user in range(users[-1] + 1)]
     logits = generator.forced_logits(texts, report=progress)
     for user in users:
