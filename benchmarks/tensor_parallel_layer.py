@@ -125,7 +125,7 @@ def _run(reference: Any, mesh: Any, shape: tuple[int, int], residual: Any) -> No
 
     def step() -> torch.Tensor:
         out = layer.decode(rows, positions=state.positions, rotary_tables=tables, kv_cache=cache)
-        return parallelism.join(out, data=2, tensor_dim=3 if parallelism.fractured else None)
+        return parallelism.join(out, data=2, tensor_dim=parallelism.residual_dim)
 
     for what in ("first step, which compiles", "second step"):
         start = time.perf_counter()

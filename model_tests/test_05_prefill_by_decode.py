@@ -19,7 +19,7 @@ pytestmark = pytest.mark.stage("prefill by decode")
 def test_prefill_by_decode(
     model: BringupModel, generator: Generator, compare: Compare, progress: Callable[[str], None]
 ) -> None:
-    prompts = [model.encode(prompt) for prompt in prompts_for(model, generator.state.users)]
+    prompts = [model.encode(prompt) for prompt in prompts_for(model, generator.users)]
     history, last_logits = prefill_history(model.reference, prompts)
     logits = generator.forced_logits(prompts, report=progress)
     compare(

@@ -34,7 +34,7 @@ differ by what its formats lose."""
 def test_full_model(
     model: BringupModel, generator: Generator, compare: Compare, progress: Callable[[str], None]
 ) -> None:
-    prompts = [model.chat(prompt) for prompt in prompts_for(model, generator.state.users)]
+    prompts = [model.chat(prompt) for prompt in prompts_for(model, generator.users)]
     written = generator.generate(prompts, max_new_tokens=NEW_TOKENS, stop_tokens=model.stop_tokens, report=progress)
     expected = batch_greedy(model.reference, prompts, NEW_TOKENS, stop=model.stop_tokens)
 
@@ -74,7 +74,7 @@ def _ranks(model: BringupModel, prompt: Sequence[int], answer: Sequence[int]) ->
 
 def test_full_model_users_do_not_mix(model: BringupModel, generator: Generator, compare: Compare) -> None:
     """A user gets the same tokens in a full batch, in another row of it, and nearly alone."""
-    prompts = [model.encode(prompt) for prompt in prompts_for(model, generator.state.users)]
+    prompts = [model.encode(prompt) for prompt in prompts_for(model, generator.users)]
     batch = generator.generate(prompts, max_new_tokens=4)
     turned = generator.generate(prompts[::-1], max_new_tokens=4)[::-1]
     few = generator.generate(prompts[:3], max_new_tokens=4)

@@ -37,7 +37,7 @@ def accuracy_by_instance(
     """The text is read by the first user of every instance, and each is judged."""
     text = model.passage(POSITIONS + 1)
     expected = reference_logits(model.reference, text[:-1])
-    users = range(0, generator.state.users, DECODE_BATCH)
+    users = range(0, generator.users, DECODE_BATCH)  # the first of every instance
     texts = [text[:-1] if user in users else [text[0]] for user in range(users[-1] + 1)]
     logits = generator.forced_logits(texts, report=progress)
     return [teacher_forcing(logits[user], expected, text[1:], top1=0.90, top5=0.99) for user in users]

@@ -185,7 +185,7 @@ def test_data_parallel_users_do_not_mix(model: BringupModel, generator: Generato
 
 def test_data_parallel_uneven(model: BringupModel, generator: Generator, compare: Compare) -> None:
     """Fewer users than places: those who are there get the same, and of the others nothing is written."""
-    every = [model.encode(prompt) for prompt in prompts_for(model, generator.state.users)]
+    every = [model.encode(prompt) for prompt in prompts_for(model, generator.users)]
     there = max(1, len(every) - ABSENT)
     caches = generator.model.new_kv_caches()
     few = Generator(generator.model, kv_caches=caches).generate(every[:there], max_new_tokens=2)

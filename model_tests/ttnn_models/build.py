@@ -89,12 +89,12 @@ def plan_generator(
         precision: a preset, or the path of a TOML file.
 
     Raises:
-        BringupError: the model, the precision, or the number or length of the prompts can't be had.
+        BringupError: the model, the mesh, the precision, or the number, length or tokens of the prompts can't be had.
     """
     layered = precision_of(precision)
     check_new_tokens(max_new_tokens)
     parallelism = SINGLE if mesh == (1, 1) else Parallelism.over(mesh, parallel)
-    needed = max((len(prompt) for prompt in prompts), default=0) + max_new_tokens - 1
+    needed = max(1, max((len(prompt) for prompt in prompts), default=0) + max_new_tokens - 1)
     longest = hf_config.max_position_embeddings // TILE_SIZE * TILE_SIZE
     positions = min(-(-needed // POSITIONS_UNIT) * POSITIONS_UNIT, longest)
     config = ModelConfig.from_hf(hf_config, max_seq_len=positions, parallelism=parallelism)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import ttnn
 
 from .parallelism import Parallelism
@@ -22,27 +24,15 @@ class Collectives:
 
     def all_reduce(self, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         """[1, 1, R, D], a summand on each chip → [1, 1, R, D], the sum on every chip."""
-        if self.alone:
-            return partial
-        total = ttnn.all_reduce(partial, cluster_axis=self.axis, memory_config=memory_config)
-        ttnn.deallocate(partial)
-        return total
+        return self._exchanged(ttnn.all_reduce, partial, memory_config)
 
     def reduce_scatter(self, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         """[1, 1, R, D], a summand on each chip → [1, 1, R, D/C], each chip's columns of the sum."""
-        if self.alone:
-            return partial
-        columns = ttnn.reduce_scatter(partial, dim=3, cluster_axis=self.axis, memory_config=memory_config)
-        ttnn.deallocate(partial)
-        return columns
+        return self._exchanged(ttnn.reduce_scatter, partial, memory_config, dim=3)
 
     def all_gather(self, columns: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         """[1, 1, R, D/C], columns on each chip → [1, 1, R, D], all of them on every chip."""
-        if self.alone:
-            return columns
-        whole = ttnn.all_gather(columns, dim=3, cluster_axis=self.axis, memory_config=memory_config)
-        ttnn.deallocate(columns)
-        return whole
+        return self._exchanged(ttnn.all_gather, columns, memory_config, dim=3)
 
     def residual_of_sum(self, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         """A row-parallel product's [1, 1, R, D] → what the residual keeps of the sum, R rows of D or of D/C."""
@@ -52,3 +42,16 @@ class Collectives:
     def residual_of_columns(self, columns: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         """[1, 1, R, D/C], columns on each chip → what the residual keeps of them."""
         return columns if self.fractured else self.all_gather(columns, memory_config)
+
+    def _exchanged(
+        self,
+        operation: Callable[..., ttnn.Tensor],
+        given: ttnn.Tensor,
+        memory_config: ttnn.MemoryConfig,
+        **arguments: int,
+    ) -> ttnn.Tensor:
+        if self.alone:
+            return given
+        taken = operation(given, cluster_axis=self.axis, memory_config=memory_config, **arguments)
+        ttnn.deallocate(given)
+        return taken

@@ -25,7 +25,7 @@ def forced_logits(
     report: Callable[[str], None] | None,
 ) -> list[torch.Tensor]:
     """As `Generator.forced_logits`."""
-    check_texts(texts, generator.model.config, users=generator.state.users)
+    check_texts(texts, generator.model.config, users=generator.users)
     lengths = [0] * len(texts) if prefilled is None else list(prefilled)
     if len(lengths) != len(texts) or any(not 0 <= it <= len(text) for it, text in zip(lengths, texts, strict=False)):
         raise BringupError(

@@ -42,6 +42,9 @@ class Generator:
         kv_caches: one for each layer; contiguous ones are made if none are given.
         report_every: steps between two lines of progress.
 
+    Attributes:
+        users: most texts at a time, of all instances.
+
     Raises:
         BringupError: it shall prefill for several instances.
     """
@@ -62,6 +65,7 @@ class Generator:
         self.prefill = prefill
         self.report_every = report_every
         self.state = DecodeState(model.mesh_device, model.parallelism)
+        self.users = self.state.users
         # A new text overwrites the cache from position 0 and never attends beyond its own position: no need to clear.
         self.kv_caches = model.new_kv_caches() if kv_caches is None else kv_caches
         self.next_tokens = NextTokens(model, self.state, self.kv_caches, trace=trace)
@@ -91,10 +95,10 @@ class Generator:
             report: called with a line of progress now and then.
 
         Raises:
-            BringupError: no prompt or too many, an empty one, or one too long for the KV cache.
+            BringupError: no prompt or too many, one that `Session.add` refuses, or samplings that are not one each.
         """
         check_new_tokens(max_new_tokens)
-        check_texts(prompts, self.model.config, users=self.state.users, new_tokens=max_new_tokens)
+        check_texts(prompts, self.model.config, users=self.users, new_tokens=max_new_tokens)
         samplings = sampling_of_each(sampling, len(prompts))
         session = self.session(stop_tokens=stop_tokens)
         users = [
@@ -136,8 +140,8 @@ class Generator:
             For each text [tokens, V], float32; row i predicts token i + 1.
 
         Raises:
-            BringupError: no text or too many, an empty one, one too long for the KV cache, a prefill longer than
-                its text, or one for several instances.
+            BringupError: no text or too many, one that is empty, too long for the KV cache or not of the vocabulary, a
+                prefill longer than its text, or one for several instances.
         """
         self.newest_session = None
         return forced_logits(self, texts, prefilled=prefilled, report=report)

@@ -73,24 +73,21 @@ class RotaryEmbedding:
 
     def decode_tables(self, positions: ttnn.Tensor) -> RotaryTables:
         """uint32 positions [1, B], row-major, each within the table → that step's tables."""
-        return RotaryTables(cos=self._rows(self.cos_table, positions), sin=self._rows(self.sin_table, positions))
-
-    def prefill_tables(self, positions: ttnn.Tensor) -> RotaryTables:
-        """uint32 positions [1, S], row-major, each within the table → that prefill's tables."""
 
         def rows(table: ttnn.Tensor) -> ttnn.Tensor:
-            values = ttnn.embedding(
-                positions, table, layout=ttnn.TILE_LAYOUT, memory_config=ttnn.DRAM_MEMORY_CONFIG
-            )  # [1, S, h]
-            return ttnn.reshape(values, (1, 1, positions.shape[-1], self.head_dim))
+            by_user = ttnn.transpose(self._rows(table, positions), 1, 2)  # [1, B, 1, h]
+            return ttnn.to_memory_config(by_user, self.memory_config)
 
         return RotaryTables(cos=rows(self.cos_table), sin=rows(self.sin_table))
 
+    def prefill_tables(self, positions: ttnn.Tensor) -> RotaryTables:
+        """uint32 positions [1, S], row-major, each within the table → that prefill's tables."""
+        return RotaryTables(cos=self._rows(self.cos_table, positions), sin=self._rows(self.sin_table, positions))
+
     def _rows(self, table: ttnn.Tensor, positions: ttnn.Tensor) -> ttnn.Tensor:
-        rows = ttnn.embedding(positions, table, layout=ttnn.TILE_LAYOUT)  # [1, B, h]
-        rows = ttnn.reshape(rows, (1, 1, DECODE_BATCH, self.head_dim))
-        rows = ttnn.transpose(rows, 1, 2)  # [1, B, 1, h]
-        return ttnn.to_memory_config(rows, self.memory_config)
+        """Those of positions [1, B or S]: [1, 1, B or S, h]."""
+        rows = ttnn.embedding(positions, table, layout=ttnn.TILE_LAYOUT, memory_config=ttnn.DRAM_MEMORY_CONFIG)
+        return ttnn.reshape(rows, (1, 1, positions.shape[-1], self.head_dim))  # from [1, B or S, h]
 
     def decode(self, heads: ttnn.Tensor, tables: RotaryTables) -> ttnn.Tensor:
         """[1, B, n, h] → [1, B, n, h], both with one user per core."""

@@ -78,7 +78,7 @@ class Session:
     def __init__(self, generator: Generator, *, stop_tokens: Collection[int] = ()) -> None:
         self.generator = generator
         self.stop_tokens = frozenset(stop_tokens)
-        self._slots: list[User | None] = [None] * generator.state.users
+        self._slots: list[User | None] = [None] * generator.users
         self._joined = 0
         self._changed = True
 
@@ -96,7 +96,8 @@ class Session:
             sampling: how they are chosen.
 
         Raises:
-            BringupError: all slots are taken, or the prompt is empty or too long for the KV cache.
+            BringupError: all slots are taken, no token shall be written, or the prompt is empty, too long for the KV
+                cache, or has a token that is not of the vocabulary.
         """
         check_new_tokens(max_new_tokens)
         check_text(prompt, self._joined, self.generator.model.config, new_tokens=max_new_tokens)

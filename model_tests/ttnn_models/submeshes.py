@@ -7,7 +7,6 @@ own prompts, at the price of a host call per part for what the other way needs o
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 import ttnn
 
@@ -22,23 +21,19 @@ from .state_dict import StateDict
 from .weights import UNCACHED, WeightCache
 
 
-@dataclass(frozen=True)
-class Places:
-    """How many users there is room for."""
-
-    users: int
-
-
 class Submeshes:
     """Generators, each for up to 32 users; the first 32 go to the first, and so on.
 
     Args:
         generators: one for each submesh.
+
+    Attributes:
+        users: most texts at a time, of all submeshes.
     """
 
     def __init__(self, generators: Sequence[Generator]) -> None:
         self.generators = list(generators)
-        self.state = Places(DECODE_BATCH * len(self.generators))
+        self.users = DECODE_BATCH * len(self.generators)
 
     @classmethod
     def from_weights(
@@ -83,8 +78,8 @@ class Submeshes:
         Raises:
             BringupError: there is no prompt or more than places, or what `Generator.generate` raises.
         """
-        if not 1 <= len(prompts) <= self.state.users:
-            raise BringupError(f"{len(prompts)} texts given; a batch has 1 to {self.state.users} users.")
+        if not 1 <= len(prompts) <= self.users:
+            raise BringupError(f"{len(prompts)} texts given; a batch has 1 to {self.users} users.")
         written: list[Generation] = []
         for start, generator in zip(range(0, len(prompts), DECODE_BATCH), self.generators, strict=False):
             written += generator.generate(

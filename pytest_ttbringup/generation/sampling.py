@@ -126,5 +126,4 @@ def draw(logits: torch.Tensor, sampling: SamplingConfig, uniform: float) -> int:
 
     weights, tokens = filtered(logits, sampling).sort(descending=True, stable=True)
     sums = weights.cumsum(-1)
-    place = int(torch.searchsorted(sums, uniform * sums[-1], right=True))
-    return int(tokens[min(place, int((weights > 0).sum()) - 1)])
+    return int(tokens[torch.searchsorted(sums, uniform * sums[-1], right=True)])

@@ -50,6 +50,14 @@ def test_top_p_keeps_the_fewest_that_reach_p(seed: int, temperature: float, p: f
     assert float(whole[: count - 1].sum()) < p + 1e-12
 
 
+@given(seed=SEEDS, temperature=TEMPERATURES, k=st.integers(1, VOCABULARY), p=st.floats(0.01, 0.999))
+def test_top_p_is_of_what_top_k_keeps(seed: int, temperature: float, k: int, p: float) -> None:
+    logits = logits_of(seed)
+    first = filtered(logits, SamplingConfig(temperature, top_k=k))
+    again = filtered(first.log() * temperature, SamplingConfig(temperature, top_p=p))
+    torch.testing.assert_close(filtered(logits, SamplingConfig(temperature, top_k=k, top_p=p)), again)
+
+
 @given(seed=SEEDS, temperature=TEMPERATURES, k=st.integers(1, VOCABULARY), p=st.floats(0.01, 1))
 def test_those_kept_keep_their_proportions(seed: int, temperature: float, k: int, p: float) -> None:
     logits = logits_of(seed)
@@ -116,6 +124,9 @@ def test_greedy_unless_asked() -> None:
         ({"temperature": float("nan")}, r"temperature = nan must be 0"),
         ({"temperature": float("inf")}, r"temperature = inf must be 0"),
         ({"temperature": "hot"}, r"temperature = 'hot' must be 0"),
+        ({"temperature": True}, r"temperature = True must be 0"),
+        ({"temperature": 1, "top_k": True}, r"top_k = True must be a whole number"),
+        ({"temperature": 1, "seed": True}, r"seed = True must be a whole number"),
         ({"temperature": 1, "top_k": 0}, r"top_k = 0 must be a whole number of tokens, at least 1"),
         ({"temperature": 1, "top_k": 2.5}, r"top_k = 2.5 must be a whole number"),
         ({"temperature": 1, "top_p": 0}, r"top_p = 0 must be a probability above 0 and at most 1"),

@@ -37,13 +37,14 @@ def test_the_cache_has_room_and_not_much_more(tokens: int, positions: int) -> No
         ([[1] * 990], {}, r"The text of user 0 needs 993 positions; the KV cache holds max_seq_len = 992"),
         ([[1], []], {}, r"The text of user 1 has no token"),
         ([], {}, r"0 texts given; a batch has 1 to 32 users"),
+        ([[]], {"max_new_tokens": 1}, r"The text of user 0 has no token"),
         ([[1]] * 33, {}, r"33 texts given; a batch has 1 to 32 users"),
         ([[1]] * 65, {"mesh": (1, 2)}, r"65 texts given; a batch has 1 to 64 users"),
         ([[1]], {"max_new_tokens": 0}, r"max_new_tokens = 0 must be at least 1"),
         ([[1]], {"precision": "perfect"}, r"'perfect': no such preset"),
         ([[1]], {"mesh": (2, 2), "parallel": "tp"}, r"tensor parallel \(tp\) wants its chips along one row"),
     ],
-    ids=["long", "empty", "none", "33", "65 on two chips", "nothing new", "precision", "parallel"],
+    ids=["long", "empty", "none", "empty and one new", "33", "65 on two chips", "nothing new", "precision", "parallel"],
 )
 def test_what_can_not_be_had(prompts: list[list[int]], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BringupError, match=message):

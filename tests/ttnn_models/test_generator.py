@@ -45,7 +45,9 @@ def test_a_second_text_starts_at_the_first_position(model: CountingModel) -> Non
 
 def test_teacher_forcing_feeds_the_text_whatever_is_predicted(model: CountingModel) -> None:
     texts = [[9, 3, 77], [4]]
-    logits = Generator(model).forced_logits(texts)  # type: ignore[arg-type]
+    lines: list[str] = []
+    logits = Generator(model, report_every=2).forced_logits(texts, report=lines.append)  # type: ignore[arg-type]
+    assert lines == ["step 2 of 3"]
     assert [user.shape for user in logits] == [(3, VOCABULARY), (1, VOCABULARY)]
     assert [user.argmax(-1).tolist() for user in logits] == [[10, 4, 78], [5]]
     assert model.of_user(0) == [(9, 0), (3, 1), (77, 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,9 @@ from ttnn_models.config import TILE_SIZE
 from ttnn_models.generator import Generation, Generator
 from ttnn_models.prefill_chunk import PrefillChunk
 
-from .counting_model import VOCABULARY, CountingModel
+from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
+
+from .counting_model import VOCABULARY, CountingModel, UnsureModel
 
 
 class PrefilledModel(CountingModel):
@@ -32,6 +35,10 @@ class PrefilledModel(CountingModel):
 
     def all_logits(self, hidden: Any) -> Any:
         return ttnn.clone(hidden)
+
+
+class UnsurePrefilledModel(UnsureModel, PrefilledModel):
+    """Finds every token possible, behind a prefill, too."""
 
 
 @pytest.fixture
@@ -61,6 +68,23 @@ def test_a_stop_token_behind_the_prompt_ends_a_text_before_any_step(model: Prefi
     assert other == Generation((31, 32), "length")
     assert model.of_user(0) == []
     assert model.of_user(1) == [(31, 1)]
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [GREEDY, SamplingConfig(0.3, top_k=20, top_p=0.9), SamplingConfig(0.3, top_p=0.9)],
+    ids=["greedy", "device", "host"],
+)
+def test_a_seed_gives_one_text_however_the_prompt_is_read(mesh_device: Any, sampling: SamplingConfig) -> None:
+    """By steps or by prefill: who reads draws nothing, and the first token is drawn like the others."""
+    model = UnsurePrefilledModel(mesh_device)
+    prompts = [list(range(10 * user + 1, 11 * user + 2)) for user in range(10)]  # of 1 to 10 tokens
+    samplings = [sampling if sampling.greedy else replace(sampling, seed=user) for user in range(10)]
+    by_steps, by_prefill = (
+        Generator(model, prefill=prefill).generate(prompts, max_new_tokens=4, sampling=samplings)  # type: ignore[arg-type]
+        for prefill in (False, True)
+    )
+    assert by_prefill == by_steps
 
 
 def test_teacher_forcing_decodes_what_is_not_prefilled(model: PrefilledModel) -> None:

@@ -91,6 +91,14 @@ def test_a_cache_comes_back_from_its_slots(kv_heads: int, group: int, chips: int
     assert torch.equal(split.from_slots(split.to_slots(heads)), heads)
 
 
+def test_slots_without_a_head_are_zeros() -> None:
+    split = HeadSplit.of(2, 2, 4)
+    empty = [slot for slot, head in enumerate(split.kv_heads) if head is None]
+    slots = split.to_slots(torch.ones(2, 2, 3, HEAD))
+    assert len(empty) == 2
+    assert slots.sum(dim=(0, 2, 3)).nonzero().flatten().tolist() == [it for it in range(4) if it not in empty]
+
+
 def test_slots_of_one_head_must_agree() -> None:
     split = HeadSplit.of(4, 2, 4)
     slots = split.to_slots(torch.randn(2, 2, 3, HEAD))

@@ -6,8 +6,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-import torch
-import ttnn
 from ttnn_models.config import DECODE_BATCH
 from ttnn_models.generator import Generator
 from ttnn_models.session import Session
@@ -15,28 +13,11 @@ from ttnn_models.session import Session
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
 
-from .counting_model import CountingModel
+from .counting_model import CountingModel, UnsureModel
 
 DEVICE = SamplingConfig(1.0, top_k=20, top_p=0.9, seed=5)
 HOST = SamplingConfig(1.0, top_p=0.9, seed=5)
 PATHS = pytest.mark.parametrize("sampling", [DEVICE, HOST], ids=["device", "host"])
-
-
-class UnsureModel(CountingModel):
-    """Counts, but finds every token possible."""
-
-    def decode(self, state: Any, kv_caches: list[Any]) -> Any:
-        logits = ttnn.to_torch(super().decode(state, kv_caches)).float()
-        return ttnn.from_torch(
-            (logits * 2 + torch.linspace(0, 1, logits.shape[-1])).bfloat16(),
-            layout=ttnn.TILE_LAYOUT,
-            device=self.mesh_device,
-        )
-
-    def decode_greedy(self, state: Any, kv_caches: list[Any]) -> None:
-        logits = self.decode(state, kv_caches)
-        self.lm_head.greedy(logits, out=state.tokens_out)
-        state.advance()
 
 
 @pytest.fixture
@@ -119,9 +100,10 @@ def test_a_full_batch_takes_nobody(generator: Generator) -> None:
     [
         ([], 1, "The text of user 0 has no token"),
         ([1] * 33, 1, "The text of user 0 needs 33 positions; the KV cache holds max_seq_len = 32"),
+        ([1] * 30, 4, "The text of user 0 needs 33 positions; the KV cache holds max_seq_len = 32"),
         ([1], 0, "max_new_tokens = 0 must be at least 1"),
     ],
-    ids=["empty", "long", "nothing new"],
+    ids=["empty", "long", "long with what is new", "nothing new"],
 )
 def test_who_can_not_join(generator: Generator, prompt: list[int], new: int, message: str) -> None:
     session = generator.session()
@@ -136,6 +118,21 @@ def test_a_newer_session_takes_over(generator: Generator) -> None:
     generator.generate([[5]], max_new_tokens=1)
     with pytest.raises(BringupError, match="The generator has begun another session"):
         old.step()
+
+
+def test_teacher_forcing_takes_over(generator: Generator) -> None:
+    old = generator.session()
+    old.add([1], max_new_tokens=2)
+    generator.forced_logits([[5]])
+    with pytest.raises(BringupError, match="The generator has begun another session"):
+        old.step()
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, DEVICE, HOST], ids=["greedy", "device", "host"])
+def test_positions_move_on_whoever_chooses(mesh_device: Any, sampling: SamplingConfig) -> None:
+    model = UnsureModel(mesh_device)
+    Generator(model).generate([[10, 11]], max_new_tokens=3, sampling=sampling)  # type: ignore[arg-type]
+    assert [position for _, position in model.of_user(0)] == [0, 1, 2, 3]
 
 
 @PATHS

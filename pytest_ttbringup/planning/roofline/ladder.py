@@ -46,18 +46,16 @@ class Unwritten:
 
     def load(
         self,
-        name: str,  # noqa: ARG002
+        _name: str,
         tensor: torch.Tensor,
         *,
-        dtype: ttnn.DataType,
-        layout: ttnn.Layout,
         device: ttnn.MeshDevice,
-        memory_config: ttnn.MemoryConfig,
         mesh_mapper: ttnn.MeshMapperConfig | None = None,
+        **kind: Any,
     ) -> ttnn.Tensor:
         """A tensor on each chip of a mesh of one row, of the shape that the mapper gives it there.
 
-        Of `tensor` only the shape is asked.
+        Of `tensor` only the shape is asked; `kind` is format, layout and memory.
         """
         import ttnn
 
@@ -66,7 +64,7 @@ class Unwritten:
             for placement, count in zip(mesh_mapper.placements, device.shape, strict=True):
                 if isinstance(placement, ttnn.PlacementShard):
                     shape[placement.dim] //= count
-        return ttnn.empty(shape, dtype=dtype, layout=layout, device=device, memory_config=memory_config)
+        return ttnn.empty(shape, device=device, **kind)
 
 
 @contextmanager
