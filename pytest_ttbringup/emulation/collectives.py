@@ -77,7 +77,13 @@ def collective_function(name: str) -> Callable[..., Any] | None:
     return _REGISTERED.get(name)
 
 
-_WITHOUT_FABRIC = frozenset({"ttnn.mesh_partition", "ttnn.transformer.ring_distributed_scaled_dot_product_attention"})
+_WITHOUT_FABRIC = frozenset(
+    {
+        "ttnn.mesh_partition",
+        "ttnn.moe_routing_remap",
+        "ttnn.transformer.ring_distributed_scaled_dot_product_attention",
+    }
+)
 """Collectives whose chips differ by their place only, and exchange nothing."""
 
 
@@ -132,12 +138,14 @@ def run_collective(
     mesh_shape = tuple(outputs[0].device().shape)
     results: list[Shards] = [{} for _ in outputs]
     finished: dict[tuple[int, int], torch.Tensor] = {}
-    computed: dict[tuple[int, ...], list[Any]] = {}
+    computed: dict[Any, list[Any]] = {}  # all are kept: `finished` knows parts by their id
     for chips in chip_groups(mesh_shape, arguments.get("cluster_axis")):
         group = Group(name, chips, mesh_shape, outputs, arguments)
         # Groups that hold the very same tensors have the same results, unless the chips' own places matter.
-        same = tuple(id(shards.get(chip)) for shards in values.values() for chip in chips)
-        if getattr(function, "by_place", False) or same not in computed:
+        same: Any = tuple(id(shards.get(chip)) for shards in values.values() for chip in chips)
+        if getattr(function, "by_place", False):
+            same = tuple(chips)
+        if same not in computed:
             computed[same] = _evaluate(function, group, arguments, values)
         for chip, parts in zip(chips, computed[same], strict=True):
             if parts is None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call, flat
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.handles import on_host
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.signatures import only_for_output, under_golden_names
 
@@ -18,22 +17,6 @@ if TYPE_CHECKING:
     import torch
     import ttnn
     from ttnn.decorators import FastOperation
-
-_READS_ATTRIBUTES_ONLY = frozenset(
-    (
-        "make_aliasing_preprocess.<locals>.preprocess_golden_function_inputs",
-        "_preprocess_addmm_golden_inputs",
-        "_preprocess_binary_backward_golden_inputs",
-        "_preprocess_binary_golden_function_inputs",
-        "_preprocess_gelu_golden_inputs",
-        "_preprocess_golden_function_inputs",  # ttnn.pad
-        "_preprocess_hyperbolic_golden_inputs",
-        "_preprocess_inverse_trig_golden_inputs",
-        "_preprocess_pow_golden_inputs",
-    )
-)
-"""Preparations of arguments in TT-NN that look at a tensor's dtype or shape and at nothing else."""
-
 
 WITHOUT_VALUES = frozenset({"ttnn.dram_prefetcher", "ttnn.transformer.ring_mla"})
 """Operations whose golden function is of no use, see `without_values`."""
@@ -138,16 +121,16 @@ _HARMLESS: set[tuple[str, int, frozenset[str]]] = set()
 def _prepared(
     operation: FastOperation, call: Call, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """The arguments as the golden function wants them: some take TT-NN dtypes or other names besides the values."""
+    """The arguments as the golden function wants them: some take TT-NN dtypes, the mesh or other names besides values.
+
+    TT-NN would read the tensors here: through the host, those of all chips for each, and bfloat16 as such, so that the
+    golden function rounds after every step inside. What is no tensor of TT-NN's it leaves alone.
+    """
     from ttnn import decorators
 
     preprocess = operation.preprocess_golden_function_inputs
     if preprocess in (None, decorators.default_preprocess_golden_function_inputs):
         return arguments, keywords
-    if preprocess.__qualname__ not in _READS_ATTRIBUTES_ONLY:
-        # It looks at shards or mesh and reads the values through the host.
-        return preprocess(on_host(call.arguments), dict(on_host(call.keywords)))  # type: ignore[no-any-return]
-    # TT-NN would read bfloat16 tensors as such here, and the golden function round after every step inside.
     stand_ins = _stand_ins(call.arguments, arguments), _stand_ins(call.keywords, keywords)
     prepared = preprocess(stand_ins[0], call.keywords | stand_ins[1])
     return _values_again(prepared[0]), _values_again(prepared[1])

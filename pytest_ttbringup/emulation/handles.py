@@ -7,9 +7,8 @@ are freed in the capture and their addresses used again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.values import Chip, Form, Place, chips_of, place_of
 
@@ -35,17 +34,14 @@ class TensorHandle:
     chips: list[Chip]
     mesh: ttnn.MeshDevice
     memory_layout: ttnn.MemoryConfig
-    read_host: Callable[[ttnn.Tensor], ttnn.Tensor]
 
     @classmethod
-    def of(
-        cls, tensor: ttnn.Tensor, buffers: dict[int, Buffer], read_host: Callable[[ttnn.Tensor], ttnn.Tensor]
-    ) -> TensorHandle:
+    def of(cls, tensor: ttnn.Tensor, buffers: dict[int, Buffer]) -> TensorHandle:
         """The handle of an allocated device tensor; `buffers` holds those met before, by their number."""
         number = tensor.buffer_unique_id()
         buffer = buffers.setdefault(number, Buffer(number, place_of(tensor)))
         chips = chips_of(tensor)
-        return cls(buffer, Form.of(tensor), chips, tensor.device(), tensor.memory_config(), read_host)
+        return cls(buffer, Form.of(tensor), chips, tensor.device(), tensor.memory_config())
 
     @property
     def shape(self) -> ttnn.Shape:
@@ -95,19 +91,3 @@ class TensorHandle:
         import ttnn
 
         return ttnn.StorageType.DEVICE
-
-    def on_host(self) -> ttnn.Tensor:
-        """A genuine host tensor with the values of this moment, for code that takes nothing but a `ttnn.Tensor`."""
-        return self.read_host(cast("ttnn.Tensor", self))
-
-
-def on_host(value: Any) -> Any:
-    """`value` with every handle in it replaced by a host tensor; the same object if there is none."""
-    if isinstance(value, TensorHandle):
-        return value.on_host()
-    if isinstance(value, (list, tuple)):
-        items = [on_host(item) for item in value]
-        return type(value)(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
-    if isinstance(value, dict):
-        return {key: on_host(item) for key, item in value.items()}
-    return value

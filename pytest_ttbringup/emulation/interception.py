@@ -19,7 +19,6 @@ from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.evaluation import OUTPUT_KEYWORDS, Evaluator
 from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
-from pytest_ttbringup.emulation.host import to_host
 from pytest_ttbringup.emulation.host_arguments import with_host_values
 from pytest_ttbringup.emulation.padding import READING_PADDING
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
@@ -135,7 +134,7 @@ class OperationWrapper:
         for tensor in inputs:
             self._memory.check_allocated(tensor)
         _refuse_parts(name, inputs)
-        before = {id(tensor): TensorHandle.of(tensor, capture.buffers, self._read_host) for tensor in inputs}
+        before = {id(tensor): TensorHandle.of(tensor, capture.buffers) for tensor in inputs}
         given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
         with capture.watching(name):
             output = self._run(operation, arguments, self._commands.program(keywords, inputs))
@@ -153,7 +152,7 @@ class OperationWrapper:
                 f"{name} makes it in trace {capture.number}, which has not been executed since. A capture only "
                 "records; call ttnn.execute_trace first.",
             )
-        after = {id(tensor): TensorHandle.of(tensor, capture.buffers, self._read_host) for tensor in outputs}
+        after = {id(tensor): TensorHandle.of(tensor, capture.buffers) for tensor in outputs}
 
         def handle(tensor: ttnn.Tensor) -> Any:
             return after.get(id(tensor)) or before.get(id(tensor)) or tensor
@@ -193,9 +192,6 @@ class OperationWrapper:
             self._evaluator.update(rule, call, fresh, values)
         else:
             self._evaluator.store(rule, name, arguments, keywords, output, list(written), handles, values)
-
-    def _read_host(self, tensor: ttnn.Tensor) -> ttnn.Tensor:
-        return to_host(self._memory, tensor)
 
     def _read_first(self, tensor: ttnn.Tensor) -> torch.Tensor:
         return next(iter(self._memory.read(tensor).values()))

@@ -115,6 +115,45 @@ def scaled_dot_product_attention(
     return arithmetic().attention(q, k, v, mask, setting)
 
 
+@semantics("ttnn.transformer.chunked_scaled_dot_product_attention")
+def chunked_scaled_dot_product_attention(
+    call: Call,
+    input_tensor_q: torch.Tensor,
+    input_tensor_k: torch.Tensor,
+    input_tensor_v: torch.Tensor,
+    page_table_tensor: torch.Tensor,
+    chunk_start_idx: int | None = None,
+    *,
+    chunk_start_idx_tensor: torch.Tensor | None = None,
+    paged_cache_geometry: Any = None,
+    **keywords: Any,
+) -> Any:
+    """Attention of q [B, H, S, h], of which the first row is at `chunk_start_idx`, to k and v [blocks, K, block, h]
+    through a page table [B, pages].
+
+    TT-NN's golden function computes it, from the pages up to the chunk's end: it would gather all pages of the table,
+    and refuse a -1 where none is in use, which the kernel never comes to.
+    """
+    import ttnn
+
+    start = chunk_start_idx if chunk_start_idx_tensor is None else chunk_start_idx_tensor.reshape(-1)[0]
+    block = (paged_cache_geometry and paged_cache_geometry.block_size) or input_tensor_k.shape[2]
+    end = int(start or 0) + input_tensor_q.shape[2]
+    pages = page_table_tensor[:, : -(-end // block)]
+    return golden_values(
+        ttnn.transformer.chunked_scaled_dot_product_attention,
+        call,
+        input_tensor_q,
+        input_tensor_k,
+        input_tensor_v,
+        pages,
+        chunk_start_idx,
+        chunk_start_idx_tensor=chunk_start_idx_tensor,
+        paged_cache_geometry=paged_cache_geometry,
+        **keywords,
+    )
+
+
 @semantics("ttnn.transformer.paged_scaled_dot_product_attention_decode", refuses=("spec_multi_pos_tiles",))
 def paged_scaled_dot_product_attention_decode(
     call: Call,

@@ -3,7 +3,7 @@
 Shape legend: N chips of the group, D chips of the mesh, B users and S positions per chip (N times as many in the group,
 along one of the two), K chosen experts per token, E experts in all, H hidden size. The mapping [1, 1, E, D] has a 1
 where a chip, counted row by row through the mesh, holds an expert; a chip's own experts are numbered in the mapping's
-order. As the docstrings of TT-NN's two operations have it.
+order. As the docstrings of TT-NN's operations have it.
 """
 
 from __future__ import annotations
@@ -80,6 +80,30 @@ def all_to_all_combine(
                 if local_reduce:
                     served |= hit
     return list(rows.chunk(len(group.chips), dim=along))
+
+
+@by_place
+@collective("ttnn.moe_routing_remap")
+def moe_routing_remap(
+    group: Group,
+    *,
+    routing_weights_tensor: Parts,
+    non_zero_weight_size: int,
+    expert_parallel_size: int,
+    **_: Any,
+) -> Parts:
+    """Weights [1, E], of which `non_zero_weight_size` are not zero -> of these, chip i of the group keeps the i-th
+    `non_zero_weight_size` / `expert_parallel_size`, and zeros elsewhere.
+    """
+    import torch
+
+    share = non_zero_weight_size // expert_parallel_size
+    results = []
+    for place, weights in enumerate(routing_weights_tensor):
+        flat = weights.reshape(-1)
+        kept = flat.nonzero().flatten()[place * share : (place + 1) * share]
+        results.append(torch.zeros_like(flat).index_copy_(0, kept, flat[kept]).view_as(weights))
+    return results
 
 
 def _rows(part: torch.Tensor) -> torch.Tensor:

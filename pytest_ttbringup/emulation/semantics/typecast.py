@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call
 from pytest_ttbringup.emulation.formats import storage_dtype
+from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
 
 
 @semantics("ttnn.typecast", "ttnn.experimental.typecast")
-def typecast(call: Call, input_tensor: torch.Tensor, *_: Any, **__: Any) -> Any:
+def typecast(call: Call, input_tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> Any:
     """To formats of floating point the rounding to the output's dtype is all there is. From these to integers it is the
     kernel's rule, which TT-NN's golden function takes for the host's once values have come from the device. Between
-    integers it is the golden function, told the input's dtype here: its own preprocessing would ask the tensor, and
-    read all chips' values for each.
+    integers it is the golden function.
     """
     import ttnn
 
@@ -29,8 +29,9 @@ def typecast(call: Call, input_tensor: torch.Tensor, *_: Any, **__: Any) -> Any:
         return to_integer(input_tensor, dtype)
     if dtype in (ttnn.uint8, ttnn.int8):
         return _low_byte(input_tensor.long(), dtype)
-    source = call.arguments[0] if call.arguments else call.keywords["input_tensor"]
-    return ttnn.typecast.golden_function(input_tensor, output_dtype=dtype, _ttnn_input_dtype=source.dtype)
+    if not call.arguments:
+        return golden_values(ttnn.typecast, call, input_tensor=input_tensor, **keywords)
+    return golden_values(ttnn.typecast, call, input_tensor, *arguments, **keywords)
 
 
 def to_integer(values: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:

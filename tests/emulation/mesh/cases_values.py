@@ -44,6 +44,28 @@ def test_integers_are_cast_by_chip(mesh_device: ttnn.MeshDevice, name: str) -> N
     ttnn.release_trace(mesh_device, trace)
 
 
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_routing_weights_are_shared_out(mesh_device: ttnn.MeshDevice, axis: int) -> None:
+    """The same on all chips before, of which each keeps its own part, at once and in a trace."""
+    chips = (ROWS, COLS)[axis]
+    weights = torch.zeros(1, 32)
+    weights[0, [2, 4, 10, 13, 14, 18, 22, 24]] = torch.arange(1.0, 9.0)
+    replicas = ttnn.ReplicateTensorToMesh(mesh_device)
+    placed = ttnn.from_torch(weights, dtype=ttnn.bfloat16, device=mesh_device, mesh_mapper=replicas)
+    eager = ttnn.moe_routing_remap(placed, 8, chips, axis)
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    replayed = ttnn.moe_routing_remap(placed, 8, chips, axis)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    ttnn.execute_trace(mesh_device, trace, cq_id=0, blocking=True)
+    share = 8 // chips
+    for result in (eager, replayed):
+        for number, part in enumerate(parts(result)):
+            first = 1 + share * divmod(number, COLS)[axis]
+            assert torch.equal(part.float(), weights * ((weights >= first) & (weights < first + share)))
+    ttnn.release_trace(mesh_device, trace)
+
+
 @pytest.mark.parametrize("mapped", [True, False], ids=["replicated", "no mapper"])
 def test_replicas_are_held_once(mesh_device: ttnn.MeshDevice, mapped: bool) -> None:
     mapper = ttnn.ReplicateTensorToMesh(mesh_device) if mapped else None

@@ -103,10 +103,47 @@ def test_heads_of_pairs(device: ttnn.MeshDevice) -> None:
 @given(seed=seeds)
 def test_experts_are_chosen_by_groups(device: ttnn.MeshDevice, seed: int) -> None:
     logits, bias = numbers(seed, 1, 1, 32, 256) * 4, numbers(seed + 1, 1, 1, 32, 256)
-    weights, indices = ttnn.experimental.deepseek_grouped_gate(
-        on_tiles(logits, device), on_tiles(bias, device), route_scale=2.5
+    given_scores = on_tiles(logits, device), on_tiles(bias, device)
+    weights, indices = ttnn.experimental.deepseek_grouped_gate(*given_scores, route_scale=2.5)
+    check_choice(logits.sigmoid(), bias, weights, indices)
+
+
+@pytest.mark.parametrize("score_func", ["sigmoid", "sqrtsoftplus"])
+@settings(max_examples=2)
+@given(seed=seeds)
+def test_experts_are_chosen_by_groups_in_a_prefill(device: ttnn.MeshDevice, score_func: str, seed: int) -> None:
+    logits, bias = numbers(seed, 1, 1, 32, 256) * 4, numbers(seed + 1, 1, 1, 32, 256)
+    weights, indices = ttnn.experimental.deepseek_prefill.moe_grouped_topk(
+        on_tiles(logits, device),
+        on_tiles(bias, device),
+        n_groups=8,
+        summed_experts_per_group=2,
+        topk_groups=4,
+        n_activated_experts=8,
+        route_scale=2.5,
+        score_func=score_func,
     )
-    affinity = logits.sigmoid()
+    affinity = logits.sigmoid() if score_func == "sigmoid" else (1 + logits.exp()).log().sqrt()
+    check_choice(affinity, bias, weights, indices)
+
+
+def test_experts_of_one_group_are_counted(device: ttnn.MeshDevice) -> None:
+    """Of four columns of indices three count; index 16 stands for no expert, and every third expert is elsewhere."""
+    chosen = torch.randint(0, 17, (64, 4), generator=torch.Generator().manual_seed(5), dtype=torch.int32)
+    mask = torch.where(torch.arange(17) % 3 == 0, -1, 2).int()
+    out = ttnn.experimental.deepseek_prefill.masked_bincount(
+        on_tiles(chosen, device, ttnn.uint16),
+        ttnn.from_torch(mask, dtype=ttnn.int32, device=device),
+        16,
+        3,
+    )
+    counts = [0 if expert % 3 == 0 else int((chosen[:, :3] == expert).sum()) for expert in range(16)]
+    assert ttnn.to_torch(out).tolist() == counts
+    assert all(count > 0 for expert, count in enumerate(counts) if expert % 3)
+
+
+def check_choice(affinity: torch.Tensor, bias: torch.Tensor, weights: ttnn.Tensor, indices: ttnn.Tensor) -> None:
+    """Eight of 256 experts, of the four of eight groups whose two best have the greatest sum, weighted to 2.5."""
     biased = affinity + bias
     best = [sum(sorted(row.tolist())[-2:]) for row in biased.reshape(-1, 32)]
     chosen = ttnn.to_torch(indices).reshape(32, 8).long()

@@ -104,9 +104,13 @@ def test_a_refused_read_holds_nobody_up(x: ttnn.Tensor) -> None:
 def test_an_event_stands_for_all_that_its_queue_waited_for(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
     """Queue 1 overwrites what queue 0 read before it made what queue 1 has waited for and read."""
     out = ttnn.add(x, x)
+    with pytest.raises(EmulationError, match=r"ttnn.add on queue 0 reads"):
+        ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
     pass_event(mesh_device, 0, 1)
-    out.cpu(blocking=False, cq_id=1)
+    read = out.cpu(blocking=False, cq_id=1)
     ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    assert float(ttnn.to_torch(read).max()) == 2.0
+    assert float(ttnn.to_torch(x, cq_id=1).max()) == 2.0
 
 
 def test_an_event_recorded_too_early_does_not_help(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
