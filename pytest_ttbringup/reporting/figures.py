@@ -28,8 +28,11 @@ def aligned(table: Sequence[Sequence[str]], *, figures: bool = False) -> list[st
     With `figures` all columns but the first are set to the right.
     """
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = [str.ljust, *([str.rjust if figures else str.ljust] * (len(widths) - 1))]
-    return ["  ".join(side(*it) for side, *it in zip(sides, row, widths, strict=True)).rstrip() for row in table]
+    sides = ["<"] + [">" if figures else "<"] * (len(widths) - 1)
+    return [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in table
+    ]
 
 
 def piped(table: Sequence[Sequence[str]], *, figures: bool = False) -> list[str]:
