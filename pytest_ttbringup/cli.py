@@ -1,8 +1,9 @@
 """The command `ttbringup`.
 
-Exit codes are pytest's, for every subcommand: 0 after success; 4 for what is refused, be it an argument, an
-environment variable or an input file, after one line on standard error that names it, what is allowed and the fix;
-2 after Ctrl-C. Reports go to standard output, progress and errors to standard error.
+Exit codes are pytest's, for every subcommand: 0 after success; 1 if the ladder stopped in a choice of a sweep; 4 for
+what is refused, be it an argument, an environment variable or an input file, after one line on standard error that
+names it, what is allowed and the fix; 2 after Ctrl-C. Reports go to standard output, progress and errors to standard
+error.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `ttbringup` with these arguments (the command line's by default); the exit code.
 
     Raises:
-        SystemExit: for `--help`, and with the exit code of an argument that can't be parsed or of `generate`.
+        SystemExit: for `--help`, and with the exit code of an argument that can't be parsed or of a sweep that measured
+            less than it should.
     """
     options = _parser().parse_args(arguments)
     try:

@@ -11,6 +11,7 @@ import numpy as np
 from pytest_ttbringup.comparison.localize import TILE, worst_tile
 from pytest_ttbringup.comparison.metrics import Errors, Moments, moments
 from pytest_ttbringup.comparison.operands import Operand, block_indices
+from pytest_ttbringup.reporting.figures import pcc_figure
 
 if TYPE_CHECKING:
     from pytest_ttbringup.comparison.formats import Tolerance
@@ -145,7 +146,7 @@ def _slices_text(name: str, fits: Slices, floor: float) -> str:
     bad = fits.wrong(floor)
     good = np.delete(fits.pcc, bad)
     # Cut, not rounded, so that "or better" is true.
-    least = f"{math.floor(good.min() * 1e5) / 1e5:.5f}" if len(good) else f"{floor}"
+    least = pcc_figure(good.min()) if len(good) else f"{floor}"
     if not len(bad):
         return f"all {len(good)} at {least} or better"
     worst_first = bad[np.argsort(np.nan_to_num(fits.pcc[bad], nan=-2.0), kind="stable")]

@@ -19,10 +19,10 @@ from pytest_ttbringup.option_table import (
     SYSTEM,
     TARGET,
 )
-from pytest_ttbringup.without_tests import run_without_tests
+from pytest_ttbringup.without_tests import add_arguments, arguments_of, with_settings
 
 IMPLEMENTATION = "ttnn_models"
-_MODEL_HELP = f"the model to write with, named as for pytest (default: {DEFAULT_MODEL})"
+_HELP = {MODEL: f"the model to write with, named as for pytest (default: {DEFAULT_MODEL})"}
 _PASSED_ON = (MODEL, TARGET, SYSTEM, MESH, PARALLEL, NUMERICS, PRECISION, SEED, CACHE)
 
 
@@ -66,10 +66,7 @@ def add_to(commands: Any) -> None:
         help="the TT-NN model: a package found by pytest's pythonpath, whose module build has a plan_generator "
         "(default: %(default)s)",
     )
-    for option in _PASSED_ON:
-        generate.add_argument(
-            option.flag, metavar=option.metavar, dest=option.ini, help=_MODEL_HELP if option is MODEL else option.help
-        )
+    add_arguments(generate, _PASSED_ON, _HELP)
     generate.set_defaults(run=run)
 
 
@@ -77,16 +74,15 @@ def run(options: argparse.Namespace) -> str:
     """Print the text; what is left to print is empty.
 
     Raises:
-        SystemExit: with pytest's exit code for wrong usage, 4, after the error was printed; or for an interrupt, 2.
+        BringupError: an argument is wrong, or the model, its implementation or the target is not there.
     """
 
-    def instead(config: pytest.Config) -> None:
+    def call(config: pytest.Config) -> None:
         from pytest_ttbringup.generation.run import generate
+        from pytest_ttbringup.run import prepare_target
 
+        prepare_target(config)
         generate(config, options)
 
-    given = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
-    code = run_without_tests([f"{flag}={value}" for flag, value in given if value is not None], instead)
-    if code:
-        raise SystemExit(int(code))
+    with_settings(arguments_of(options, _PASSED_ON), call)
     return ""

@@ -19,6 +19,7 @@ PREFILL_CHUNK = 1024
 """Rows that one prefill computes at once, as the ladder's generator by default; longer prompts are read in chunks."""
 
 TILE = 32
+"""Rows and columns of a tile."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 
-from pytest_ttbringup.reporting.figures import aligned, pcc_figure
+from pytest_ttbringup.reporting.figures import aligned, duration, pcc_figure
 from pytest_ttbringup.reporting.standing import Result, Row, Rung
 from pytest_ttbringup.stages import STAGES, Stage
 
@@ -98,7 +98,7 @@ def _wide(rows: Sequence[Row], stages: Sequence[Stage], *, brief: bool) -> list[
             row.model or "-",
             row.target,
             *(cell(rung, brief=brief) for rung in row.rungs.values()),
-            _duration(row.seconds),
+            duration(row.seconds),
         ]
         for row in rows
     ]
@@ -108,9 +108,9 @@ def _wide(rows: Sequence[Row], stages: Sequence[Stage], *, brief: bool) -> list[
 def _long(rows: Sequence[Row]) -> list[str]:
     lines: list[str] = []
     for row in rows:
-        lines.append(f"{row.model or 'tests'} on {row.target}, {_duration(row.seconds)}")
+        lines.append(f"{row.model or 'tests'} on {row.target}, {duration(row.seconds)}")
         table = [
-            ["", rung.stage.name, _duration(rung.seconds) if rung.results else "", cell(rung)]
+            ["", rung.stage.name, duration(rung.seconds) if rung.results else "", cell(rung)]
             for rung in row.rungs.values()
         ]
         lines += aligned(table)
@@ -160,9 +160,3 @@ def _pcc(pcc: float | None) -> str:
     if not math.isfinite(pcc):
         return "undefined"
     return pcc_figure(pcc)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

@@ -16,7 +16,28 @@ def percent(share: float) -> str:
     return f"{math.floor(share * 1000) / 10:.1f} %"
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of as many cells as lines, each column as wide as its widest cell, two spaces apart."""
+def duration(seconds: float) -> str:
+    """Whole seconds, from a minute on with minutes."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def aligned(table: Sequence[Sequence[str]], *, figures: bool = False) -> list[str]:
+    """Rows of as many cells as lines, each column as wide as its widest cell, two spaces apart.
+
+    With `figures` all columns but the first are set to the right.
+    """
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    sides = ["<"] + [">" if figures else "<"] * (len(widths) - 1)
+    return [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def piped(table: Sequence[Sequence[str]], *, figures: bool = False) -> list[str]:
+    """The same as a table in Markdown, its first row the headings."""
+    first, *others = table
+    rule = f"|---|{('---:|' if figures else '---|') * (len(first) - 1)}"
+    lines = [f"| {' | '.join(row)} |" for row in (first, *others)]
+    return [lines[0], rule, *lines[1:]]

@@ -39,7 +39,7 @@ from pytest_ttbringup.sweep.ladder_run import measure
 from pytest_ttbringup.sweep.measurement import Measurement
 from pytest_ttbringup.sweep.speed import Speed, decode_bound
 from pytest_ttbringup.targets import System, system_of
-from pytest_ttbringup.without_tests import read_settings
+from pytest_ttbringup.without_tests import add_arguments, arguments_of, with_settings
 
 WITH_FIDELITY = "device"
 """Numerics of the emulated target unless others are asked for: exact ones know nothing of math fidelity."""
@@ -72,9 +72,7 @@ def add_to(commands: Any) -> None:
         "--context", type=int, help=f"positions behind each user (default: {Workload.context}, or the model's own)"
     )
     sweep.add_argument("--out", type=Path, metavar="DIR", help="write the table, the plot and every choice there, too")
-    for option in _PASSED_ON:
-        text = _HELP.get(option, option.help)
-        sweep.add_argument(option.flag, metavar=option.metavar, dest=option.ini, help=text)
+    add_arguments(sweep, _PASSED_ON, _HELP)
     sweep.set_defaults(run=run)
 
 
@@ -83,6 +81,7 @@ def run(options: argparse.Namespace) -> str:
 
     Raises:
         BringupError: an argument is illegal, a precision is wrong, or the folder can't be written.
+        SystemExit: with 1, after the report was printed, if the ladder stopped in some choice.
     """
     from pytest_ttbringup.reference import catalog
 
@@ -126,7 +125,13 @@ def run(options: argparse.Namespace) -> str:
                 _write(options.out, rows, what, about)
                 _keep(folder, choice.name, options.out)
     head = f"precision sweep of {what}\nMB/step and tokens/s/user are bounds: {bound}\n"
-    return "\n".join([head, table.as_text(rows), plot.as_text(rows)])
+    report_of_all = "\n".join([head, table.as_text(rows), plot.as_text(rows)])
+    if stopped := [it.name for it in measured if not it.tests]:
+        sys.stdout.write(report_of_all)
+        sys.stdout.flush()
+        sys.stderr.write(f"ttbringup: the ladder stopped in {', '.join(stopped)}, so nothing was measured of it.\n")
+        raise SystemExit(pytest.ExitCode.TESTS_FAILED)
+    return report_of_all
 
 
 def _what(model: str, target: str, system: System, measured: Sequence[Measurement]) -> str:
@@ -148,13 +153,12 @@ def _settings(options: argparse.Namespace, tests: Path) -> tuple[Settings, list[
     Raises:
         BringupError: one is illegal, which no run has to find out.
     """
-    given_here = [(option.flag, getattr(options, option.ini)) for option in _PASSED_ON]
-    flags = [f"{flag}={value}" for flag, value in given_here if value is not None]
+    flags = arguments_of(options, _PASSED_ON)
 
     def read(config: pytest.Config) -> tuple[Settings, bool]:
         return settings_of(config), given(config, NUMERICS) is not None
 
-    settings, has_numerics = read_settings([*flags, str(tests)], read)
+    settings, has_numerics = with_settings([*flags, str(tests)], read)
     if len(settings.models) != 1:
         raise BringupError(f"{MODEL.flag}={','.join(settings.models)}: a sweep is of one model; name one.")
     return settings, flags if has_numerics else [*flags, f"{NUMERICS.flag}={WITH_FIDELITY}"]

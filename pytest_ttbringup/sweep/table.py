@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from pytest_ttbringup.reporting.figures import aligned, pcc_figure, percent
+from pytest_ttbringup.reporting.figures import aligned, pcc_figure, percent, piped
 from pytest_ttbringup.sweep.measurement import Measurement
 from pytest_ttbringup.sweep.pareto import Point, dominators
 from pytest_ttbringup.sweep.speed import Speed
@@ -58,9 +58,9 @@ def as_text(rows: Sequence[Row]) -> str:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """The same as Markdown."""
-    tables = [COLUMNS, *(_cells(row) for row in rows)], _modules(rows)
+    tables = [it for it in ([COLUMNS, *(_cells(row) for row in rows)], _modules(rows)) if it]
     red = [f"- {line.strip()}" for line in _red(rows)[1:]]
-    parts = [*(_piped(it) for it in tables), red, [advice(rows)]]
+    parts = [*(piped(it) for it in tables), red, [advice(rows)]]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -85,12 +85,6 @@ def _modules(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 def _red(rows: Sequence[Row]) -> list[str]:
     lines = [f"  {row.measured.name}: {reason}" for row in rows for reason in row.problems]
     return ["red:", *lines] if lines else []
-
-
-def _piped(table: Sequence[Sequence[str]]) -> list[str]:
-    if not table:
-        return []
-    return [f"| {' | '.join(cells)} |" for cells in (table[0], ["---"] * len(table[0]), *table[1:])]
 
 
 def _pcc(value: float | None) -> str:

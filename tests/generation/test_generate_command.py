@@ -130,10 +130,11 @@ def test_what_is_refused(refusals: dict[str, tuple[int, str]], case: str) -> Non
     code, said = refusals[case]
     assert code == 4, said
     assert REFUSED[case][1] in said
-    assert said.count("ERROR: ") == 1
+    assert said.startswith("ttbringup: ")
+    assert said.count("\n") == 1
     assert "Traceback" not in said
 
 
 def test_a_33rd_prompt_is_refused(refusals: dict[str, tuple[int, str]]) -> None:
     code, said = refusals["33"]
-    assert (code, said.strip()) == (4, "ERROR: 33 texts given; a batch has 1 to 32 users.")
+    assert (code, said.strip()) == (4, "ttbringup: 33 texts given; a batch has 1 to 32 users.")

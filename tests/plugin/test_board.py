@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_ttbringup.reporting.board import board_lines, next_line, skip_lines
+from pytest_ttbringup.reporting.figures import duration
 from pytest_ttbringup.reporting.records import as_property, check_record, stage_record
 from pytest_ttbringup.reporting.standing import Row, standing
 
@@ -316,3 +317,11 @@ def test_it_is_silent(run: Run, pytester: pytest.Pytester, arguments: list[str])
     result = run(*arguments)
     assert result.ret == 0
     result.stdout.no_fnmatch_line("*bring-up board*")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (119.6, "2 min 0 s"), (1600.2, "26 min 40 s")],
+)
+def test_a_minute_has_no_60_seconds(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown

@@ -194,7 +194,7 @@ def test_the_report_names_the_system_of_the_environment(
 
     def measured(choice: Choice, _: Path, arguments: list[str], *__: object) -> Measurement:
         asked.append(arguments)
-        return Measurement(choice.name, choice.precision)
+        return Measurement(choice.name, choice.precision, tests=1)
 
     def bound(_: Choice, __: str, system: System, *___: object) -> Speed:
         systems.append(system.name)
@@ -210,6 +210,21 @@ def test_the_report_names_the_system_of_the_environment(
     monkeypatch.setenv("TTBRINGUP_NUMERICS", "bitexact")
     assert main(["sweep", f"--tests={ladder}", "--choices=default", "--tt-target=emulated", cache]) == 0
     assert asked[1:] == [["--tt-target=emulated", cache]]
+
+
+def test_a_choice_that_stopped_is_told_by_the_exit_code(
+    ladder: Path, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "crash.toml").touch()
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.decode_bound", lambda *_: Speed(problem="not computed"))
+    monkeypatch.setattr("pytest_ttbringup.sweep.command.check_files", lambda *_: None)  # this ladder has no models
+    arguments = ["sweep", f"--tests={ladder}", "--tt-target=emulated", cache, f"--choices={tmp_path / 'crash.toml'}"]
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 1
+    said = capsys.readouterr()
+    assert "crash: pytest ended with exit code 11" in said.out
+    assert said.err.endswith("ttbringup: the ladder stopped in crash, so nothing was measured of it.\n")
 
 
 def test_an_interrupted_run_leaves_nothing_half_written(

@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> str:
     from pytest_ttbringup.planning.roofline.bound import Bound
     from pytest_ttbringup.planning.roofline.model_steps import chips_for, mock_cluster, record_model
     from pytest_ttbringup.planning.roofline.report import Roofline
-    from pytest_ttbringup.planning.roofline.what_if import choices
+    from pytest_ttbringup.planning.roofline.what_if import alternatives
     from pytest_ttbringup.planning.sources import config_of
 
     name, config = config_of(options.model)
@@ -145,8 +145,8 @@ def run(options: argparse.Namespace) -> str:
         prompt=options.prefill,
         decode=decode,
         prefill=prefill,
-        decode_choices=choices(recorded.decode, peaks, step),
-        prefill_choices=choices(recorded.prefill, peaks, step),
+        decode_alternatives=alternatives(recorded.decode, peaks, step),
+        prefill_alternatives=alternatives(recorded.prefill, peaks, step),
         measured=measured,
     )
     return {"text": formats.as_text, "md": formats.as_markdown, "json": formats.as_json}[options.format](found)

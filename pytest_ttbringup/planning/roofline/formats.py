@@ -10,8 +10,7 @@ from pytest_ttbringup.planning.roofline.bound import Bound, Group
 from pytest_ttbringup.planning.roofline.report import (
     WHAT_THEY_ARE,
     Roofline,
-    Table,
-    choice_table,
+    alternative_table,
     decode_line,
     heading,
     measured_lines,
@@ -19,16 +18,17 @@ from pytest_ttbringup.planning.roofline.report import (
     operation_table,
     prefill_line,
 )
+from pytest_ttbringup.reporting.figures import aligned, piped
 
 
 def as_text(it: Roofline) -> str:
     """Tables in columns."""
-    return "\n".join(_page(it, title=str, table=_columns)) + "\n"
+    return "\n".join(_page(it, title=str, table=aligned)) + "\n"
 
 
 def as_markdown(it: Roofline) -> str:
     """Headings and tables in Markdown."""
-    lines = _page(it, title="### {}".format, table=_markdown)
+    lines = _page(it, title="### {}".format, table=piped)
     return "\n".join(lines) + "\n"
 
 
@@ -57,21 +57,21 @@ def as_json(it: Roofline) -> str:
         },
         "prefill": {"tokens": it.prompt, **_bound(it.prefill)},
     }
-    for name, choices in (("decode", it.decode_choices), ("prefill", it.prefill_choices)):
+    for name, alternatives in (("decode", it.decode_alternatives), ("prefill", it.prefill_alternatives)):
         page[name]["what_if"] = [
             {
-                "matmuls": choice.label,
-                "count": choice.count,
+                "matmuls": alternative.label,
+                "count": alternative.count,
                 **{
                     what: None if bound is None else bound.seconds
                     for what, bound in (
-                        ("bfloat4_b", choice.weights),
-                        ("LoFi", choice.fidelity),
-                        ("both", choice.both),
+                        ("bfloat4_b", alternative.weights),
+                        ("LoFi", alternative.fidelity),
+                        ("both", alternative.both),
                     )
                 },
             }
-            for choice in choices
+            for alternative in alternatives
         ]
     if it.measured is not None:
         name, comparison = it.measured
@@ -110,45 +110,25 @@ def _group(group: Group) -> dict[str, Any]:
     }
 
 
-def _page(it: Roofline, *, title: Callable[[str], str], table: Callable[[Table], Iterator[str]]) -> Iterator[str]:
+def _page(it: Roofline, *, title: Callable[[str], str], table: Callable[..., list[str]]) -> Iterator[str]:
     first, *rest = heading(it)
     yield title(first)
     yield ""
     yield from rest
     users = "1 user" if it.step.users == 1 else f"{it.step.users} users"
     yield from ("", title(f"Decode step, {users} at position {it.step.position}"), "")
-    yield from table(operation_table(it.decode))
+    yield from table(operation_table(it.decode), figures=True)
     yield from ("", decode_line(it))
     yield from ("", title("What if: tokens/s/user at most, with another precision of these matmuls"), "")
-    yield from table(choice_table(it.decode_choices, as_time=False))
+    yield from table(alternative_table(it.decode_alternatives, as_time=False), figures=True)
     yield from ("", title(f"Prefill of {it.prompt} tokens of one user"), "")
-    yield from table(operation_table(it.prefill))
+    yield from table(operation_table(it.prefill), figures=True)
     yield from ("", prefill_line(it))
     yield from ("", title("What if: time to the first token at least, with another precision"), "")
-    yield from table(choice_table(it.prefill_choices, as_time=True))
+    yield from table(alternative_table(it.prefill_alternatives, as_time=True), figures=True)
     if it.measured is not None:
         name, comparison = it.measured
         yield from ("", title(f"Measured beside bound, {name}"), "")
-        yield from table(measured_table(comparison))
+        yield from table(measured_table(comparison), figures=True)
         yield ""
         yield from measured_lines(comparison)
-
-
-def _columns(table: Table) -> Iterator[str]:
-    headings, rows = table
-    lines = [headings, *rows]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(headings))]
-    for line in lines:
-        first, *others = (
-            f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}"
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        yield "  ".join([first, *others]).rstrip()
-
-
-def _markdown(table: Table) -> Iterator[str]:
-    headings, rows = table
-    yield f"| {' | '.join(headings)} |"
-    yield f"|---|{'---:|' * (len(headings) - 1)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_ttbringup.errors import BringupError
+from pytest_ttbringup.planning.footprint import PREFILL_CHUNK
 from pytest_ttbringup.planning.roofline.ladder import (
     Unwritten,
     import_models,
@@ -37,9 +38,6 @@ POSITIONS_MULTIPLE = 128
 """The KV cache has room for a multiple of so many positions, the chunk that attention takes at once."""
 
 Residual = Literal["replicated", "fractured"]
-
-LONGEST_CHUNK = 1024
-"""Rows that one prefill takes at most, as the ladder's generator by default."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def _record(
     with recording() as decode:
         model.decode_greedy(state, kv_caches)
     report(f"a decode step issues {len(decode)} operations")
-    chunks = list(chunks_of(mesh, sizes, [0] * prompt, user=0, longest=LONGEST_CHUNK))
+    chunks = list(chunks_of(mesh, sizes, [0] * prompt, user=0, longest=PREFILL_CHUNK))
     with recording() as prefill:
         for chunk in chunks:
             hidden = model.prefill(chunk, kv_caches)

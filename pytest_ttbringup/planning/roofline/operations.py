@@ -5,20 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-TILE = 32
-"""Rows and columns of a tile."""
+from pytest_ttbringup.planning import footprint
+from pytest_ttbringup.planning.footprint import TILE
 
-BYTES_PER_VALUE = {
-    "float32": 4,
-    "uint32": 4,
-    "int32": 4,
-    "bfloat16": 2,
-    "uint16": 2,
-    "uint8": 1,
-    "bfloat8_b": 1088 / 1024,
-    "bfloat4_b": 576 / 1024,
-}
-"""Of TT-NN's formats; in a block format 16 values share a byte of exponent, which TT-Metal counts in its tile sizes."""
+BYTES_PER_VALUE = {**footprint.BYTES_PER_VALUE, "uint32": 4.0, "int32": 4.0, "uint16": 2.0, "uint8": 1.0}
+"""Of TT-NN's formats; to those of weights and caches it adds those of indices."""
 
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 """Passes of the matrix unit's multiplier at each math fidelity (tt-isa-documentation, `WormholeB0/TensixTile/

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pytest_ttbringup.planning.roofline.bound import Bound, Group
 from pytest_ttbringup.planning.roofline.peaks import Peaks
 from pytest_ttbringup.planning.roofline.profile import Comparison
-from pytest_ttbringup.planning.roofline.what_if import Choice
+from pytest_ttbringup.planning.roofline.what_if import Alternative
 from pytest_ttbringup.planning.roofline.work import Step
 
 SHOWN = 10
 """Groups of operations that a table shows; the others are one line."""
 
-Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
+Table = list[tuple[str, ...]]
 """Headings, and rows of as many cells."""
 
 WHAT_THEY_ARE = (
@@ -23,7 +23,7 @@ WHAT_THEY_ARE = (
 )
 
 OPERATIONS = ("operation", "count", "DRAM MB", "GFLOP", "limit", "us", "share")
-CHOICES = ("matmuls", "count", "bfloat4_b weights", "LoFi", "both")
+ALTERNATIVES = ("matmuls", "count", "bfloat4_b weights", "LoFi", "both")
 MEASURED = ("operation", "count", "measured us", "bound us", "of roofline", "")
 
 
@@ -40,7 +40,7 @@ class Roofline:
         step: users and position of the decode step.
         prompt: tokens of the prefill.
         decode, prefill: the bounds.
-        decode_choices, prefill_choices: with other precisions.
+        decode_alternatives, prefill_alternatives: with other precisions.
         measured: the step that was profiled, "decode" or "prefill", and what was measured.
     """
 
@@ -54,8 +54,8 @@ class Roofline:
     prompt: int
     decode: Bound
     prefill: Bound
-    decode_choices: Sequence[Choice]
-    prefill_choices: Sequence[Choice]
+    decode_alternatives: Sequence[Alternative]
+    prefill_alternatives: Sequence[Alternative]
     measured: tuple[str, Comparison] | None = None
 
 
@@ -98,11 +98,11 @@ def _ms(seconds: float) -> str:
 def operation_table(bound: Bound) -> Table:
     """The groups of operations that take longest, and all others in one row."""
     groups = bound.groups()
-    rows = [_row(group, bound) for group in groups[:SHOWN]]
+    rows = [OPERATIONS, *(_row(group, bound) for group in groups[:SHOWN])]
     if len(groups) > SHOWN:
         rest = Group("all others", tuple(it for group in groups[SHOWN:] for it in group.operations))
         rows.append(_row(rest, bound, limit=""))
-    return OPERATIONS, rows
+    return rows
 
 
 def _row(group: Group, bound: Bound, limit: str | None = None) -> tuple[str, ...]:
@@ -118,15 +118,16 @@ def _row(group: Group, bound: Bound, limit: str | None = None) -> tuple[str, ...
     )
 
 
-def choice_table(found: Sequence[Choice], *, as_time: bool) -> Table:
-    """What each choice makes of the whole step: tokens/s/user of a decode step, or milliseconds."""
+def alternative_table(found: Sequence[Alternative], *, as_time: bool) -> Table:
+    """What each alternative makes of the whole step: tokens/s/user of a decode step, or milliseconds."""
 
     def cell(bound: Bound | None) -> str:
         if bound is None:
             return "-"
         return _ms(bound.seconds) if as_time else f"{bound.tokens_per_second_per_user:.1f}"
 
-    return CHOICES, [(it.label, str(it.count), cell(it.weights), cell(it.fidelity), cell(it.both)) for it in found]
+    rows = ((it.label, str(it.count), cell(it.weights), cell(it.fidelity), cell(it.both)) for it in found)
+    return [ALTERNATIVES, *rows]
 
 
 def measured_table(comparison: Comparison) -> Table:
@@ -134,13 +135,13 @@ def measured_table(comparison: Comparison) -> Table:
     groups: dict[str, list[tuple[float, float]]] = {}
     for it in comparison.matched:
         groups.setdefault(it.bound.operation.label, []).append((it.seconds, it.bound.seconds))
-    rows = []
+    rows: Table = [MEASURED]
     for label, times in sorted(groups.items(), key=lambda entry: -sum(took for took, _ in entry[1])):
         took, bound = (sum(column) for column in zip(*times, strict=True))
         below = sum(one < other for one, other in times)
         flag = f"{below} below the bound: check" if below else ""
         rows.append((label, str(len(times)), f"{took * 1e6:.1f}", f"{bound * 1e6:.1f}", f"{bound / took:.0%}", flag))
-    return MEASURED, rows
+    return rows
 
 
 def measured_lines(comparison: Comparison) -> Iterator[str]:

@@ -15,8 +15,8 @@ FEWEST_PHASES = "LoFi"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Matrix products that a precision choice can reach, and the bound of the whole step with each choice.
+class Alternative:
+    """Other precisions of some matrix products, and the bound of the whole step with each.
 
     Attributes:
         label: of the products; all have the same shapes, format and fidelity.
@@ -33,14 +33,14 @@ class Choice:
     both: Bound | None
 
 
-def choices(operations: Sequence[Operation], peaks: Peaks, step: Step) -> list[Choice]:
-    """A choice for each group of matmuls, those that take longest first, and one for all of them at the end."""
+def alternatives(operations: Sequence[Operation], peaks: Peaks, step: Step) -> list[Alternative]:
+    """An alternative for each group of matmuls, those that take longest first, and one for all of them at the end."""
     groups = [it.label for it in Bound.of(operations, peaks, step).groups() if it.operations[0].operation.is_matmul]
     chosen = [{label} for label in groups] + ([set(groups)] if len(groups) > 1 else [])
-    return [_choice(operations, labels, peaks, step) for labels in chosen]
+    return [_alternative(operations, labels, peaks, step) for labels in chosen]
 
 
-def _choice(operations: Sequence[Operation], labels: set[str], peaks: Peaks, step: Step) -> Choice:
+def _alternative(operations: Sequence[Operation], labels: set[str], peaks: Peaks, step: Step) -> Alternative:
     members = [it for it in operations if it.label in labels]
 
     def bound(*, weights: bool, fidelity: bool) -> Bound | None:
@@ -48,7 +48,7 @@ def _choice(operations: Sequence[Operation], labels: set[str], peaks: Peaks, ste
         return None if changed == list(operations) else Bound.of(changed, peaks, step)
 
     weights, fidelity = bound(weights=True, fidelity=False), bound(weights=False, fidelity=True)
-    return Choice(
+    return Alternative(
         label=members[0].label if len(labels) == 1 else "all of them",
         count=len(members),
         weights=weights,

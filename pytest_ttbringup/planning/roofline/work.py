@@ -14,11 +14,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pytest_ttbringup.planning.footprint import TILE
 from pytest_ttbringup.planning.roofline.operations import (
     ALL_GATHER,
     BYTES_PER_VALUE,
     REDUCE_SCATTER,
-    TILE,
     Operation,
     up,
 )

@@ -12,7 +12,7 @@ from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.planning.roofline.bound import Bound
 from pytest_ttbringup.planning.roofline.operations import PHASES, Operand, Operation
 from pytest_ttbringup.planning.roofline.peaks import Peaks, peaks_of
-from pytest_ttbringup.planning.roofline.what_if import choices, with_precision
+from pytest_ttbringup.planning.roofline.what_if import alternatives, with_precision
 from pytest_ttbringup.planning.roofline.work import FULL_STEP, Step
 from pytest_ttbringup.targets import system_of
 
@@ -121,7 +121,7 @@ def test_a_better_chip_never_takes_longer(rows: int, inner: int, columns: int, f
 
 def test_choices_are_the_bound_of_the_changed_operations() -> None:
     wide, narrow, other = matmul(32, 576, 1536), matmul(32, 576, 960), attention()
-    found = choices([wide, wide, narrow, other], N150, FULL_STEP)
+    found = alternatives([wide, wide, narrow, other], N150, FULL_STEP)
     assert [(it.label, it.count) for it in found] == [(wide.label, 2), (narrow.label, 1), ("all of them", 3)]
     smaller = matmul(32, 576, 1536, dtype="bfloat4_b")
     assert found[0].weights is not None
@@ -131,7 +131,7 @@ def test_choices_are_the_bound_of_the_changed_operations() -> None:
 
 
 def test_what_is_smallest_already_is_no_choice() -> None:
-    (only,) = choices([matmul(32, 576, 960, dtype="bfloat4_b", fidelity="LoFi")], N150, FULL_STEP)
+    (only,) = alternatives([matmul(32, 576, 960, dtype="bfloat4_b", fidelity="LoFi")], N150, FULL_STEP)
     assert (only.weights, only.fidelity, only.both) == (None, None, None)
     kept = matmul(32, 576, 960, dtype="bfloat4_b")
     assert with_precision(kept, weights=True, fidelity=False) == kept

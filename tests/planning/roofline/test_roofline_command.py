@@ -18,7 +18,7 @@ from pytest_ttbringup.planning.roofline.operations import Operand, Operation
 from pytest_ttbringup.planning.roofline.peaks import peaks_of
 from pytest_ttbringup.planning.roofline.profile import Profiled, compare
 from pytest_ttbringup.planning.roofline.report import Roofline
-from pytest_ttbringup.planning.roofline.what_if import choices
+from pytest_ttbringup.planning.roofline.what_if import alternatives
 from pytest_ttbringup.planning.roofline.work import Step
 from pytest_ttbringup.targets import system_of
 
@@ -34,7 +34,7 @@ def roofline(*, chips: int = 1, measured: bool = False) -> Roofline:
     ]
     peaks, step = peaks_of(system_of("n150" if chips == 1 else "n300")), Step(32, 7)
     bound = Bound.of(operations, peaks, step)
-    found = choices(operations, peaks, step)
+    found = alternatives(operations, peaks, step)
     comparison = ("decode", compare(bound, [Profiled("Matmul", 1e-6, 2)])) if measured else None
     system = "n150" if chips == 1 else "n300"
     return Roofline("a-model", system, "default", chips, 1, peaks, step, 128, bound, bound, found, found, comparison)
