@@ -85,7 +85,7 @@ def all_to_all_combine(
 @by_place
 @collective("ttnn.moe_routing_remap")
 def moe_routing_remap(
-    group: Group,
+    group: Group,  # noqa: ARG001  every collective is given it
     *,
     routing_weights_tensor: Parts,
     non_zero_weight_size: int,

@@ -1,7 +1,8 @@
 """Vector instructions inside compiled loops, for where LLVM would not find them by itself.
 
-What they are worth: the step of `bf16_step.add_step` as a plain numba loop, its activations in scalars and multiply-adds
-contracted, gives the same bits in 2.0 times the time (32 x 576 activations, 64 columns, two phases, on AVX2 and FMA).
+What they are worth: the step of `bf16_step.add_step` as a plain numba loop, its activations in scalars and
+multiply-adds contracted, gives the same bits in 2.0 times the time (32 x 576 activations, 64 columns, two phases, on
+AVX2 and FMA).
 
 A `Vectors` writes LLVM's instructions for the body of a numba intrinsic. On a host without vectors of this size LLVM
 takes shorter ones. Arrays are taken as flat, in C order, and nothing checks their bounds.
