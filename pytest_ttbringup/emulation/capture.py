@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_ttbringup.emulation.allocator import allocated
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.handles import Buffer, TensorHandle
+from pytest_ttbringup.emulation.part_meshes import refuse_nested
 from pytest_ttbringup.emulation.values import Place, place_of
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ class Capture:
     """The first refusal of this capture: what was captured is not the whole program, and must not be replayed."""
 
     @contextmanager
-    def watching(self, name: str) -> Iterator[None]:
+    def watching(self, name: str, *, dispatched: bool = True) -> Iterator[None]:
         """Watch TT-NN run an operation's host side.
+
+        Args:
+            name: the operation's full name.
+            dispatched: False if TT-NN shall leave out memory and commands, and with them its program cache.
 
         Raises:
             EmulationError: the operation writes to the device or reads from it on the host, or compiled a program.
@@ -62,8 +67,10 @@ class Capture:
         graph = ttnn._ttnn.graph
         nested = graph.is_graph_capture_active()  # someone records a graph already; it would mix with ours
         before = self.mesh.num_program_cache_entries()
+        if not dispatched:
+            refuse_nested(name)
         if not nested:
-            graph.begin_graph_capture(graph.RunMode.NORMAL)
+            graph.begin_graph_capture(graph.RunMode.NORMAL if dispatched else graph.RunMode.NO_DISPATCH)
         nodes: list[dict[str, Any]] = []
         try:
             yield
@@ -81,7 +88,7 @@ class Capture:
                         "cache. Run the same operations, with the same shapes, formats and memory configs, once "
                         "before ttnn.begin_trace_capture.")  # fmt: skip
         launched = sum(call.endswith("Operation") for call in called) if not nested else 1
-        if launched and not self.mesh.num_program_cache_entries():
+        if launched and dispatched and not self.mesh.num_program_cache_entries():
             self.refuse(name, "Cannot load new binaries during trace capture: the program cache is disabled, so that "
                         "every operation is compiled anew. Call mesh_device.enable_program_cache().")  # fmt: skip
         self.programs += launched

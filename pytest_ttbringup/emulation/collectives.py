@@ -139,7 +139,11 @@ def run_collective(
     results: list[Shards] = [{} for _ in outputs]
     finished: dict[tuple[int, int], torch.Tensor] = {}
     computed: dict[Any, list[Any]] = {}  # all are kept: `finished` knows parts by their id
-    for chips in chip_groups(mesh_shape, arguments.get("cluster_axis")):
+    covered = set.intersection(*map(set, values.values())) if values else None  # a tensor may lie on some chips only
+    for line in chip_groups(mesh_shape, arguments.get("cluster_axis")):
+        chips = [chip for chip in line if covered is None or chip in covered]
+        if not chips:
+            continue
         group = Group(name, chips, mesh_shape, outputs, arguments)
         # Groups that hold the very same tensors have the same results, unless the chips' own places matter.
         same: Any = tuple(id(shards.get(chip)) for shards in values.values() for chip in chips)

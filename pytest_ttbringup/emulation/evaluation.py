@@ -15,7 +15,7 @@ from pytest_ttbringup.emulation.host import values_of
 from pytest_ttbringup.emulation.padding import padding_left_by
 from pytest_ttbringup.emulation.queues import QUEUE_KEYWORDS
 from pytest_ttbringup.emulation.semantics import Semantics
-from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of
+from pytest_ttbringup.emulation.values import Chip, DeviceMemory, Shards, chips_of, unknown_values
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,11 @@ class Evaluator:
         results: list[Shards] = [{} for _ in outputs]
         computed: dict[tuple[int, ...], list[torch.Tensor]] = {}
         for chip in chips:
-            same = tuple(id(shards.get(chip)) for shards in values.values())
+            if any(chip not in shards for shards in values.values()):  # of a tensor on some chips: nothing runs there
+                for tensor, shards in zip(outputs, results, strict=True):
+                    shards[chip] = unknown_values(tensor)
+                continue
+            same = tuple(id(shards[chip]) for shards in values.values())
             if same not in computed:
                 own = call._replace(chip=chip)
                 computed[same] = _rounded(_evaluate(rule, own, chip, values), call.name, call.output, outputs)

@@ -21,9 +21,10 @@ from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host_arguments import with_host_values
 from pytest_ttbringup.emulation.padding import READING_PADDING
+from pytest_ttbringup.emulation.part_meshes import Undispatched, on_part, without_dispatch
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.sends import point_to_point
-from pytest_ttbringup.emulation.values import DeviceMemory, chips_of
+from pytest_ttbringup.emulation.values import DeviceMemory
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +97,6 @@ class OperationWrapper:
         self._check_outputs(keywords)
         read = self._memory.read_padded if name in READING_PADDING else self._memory.read
         values = {id(tensor): read(tensor) for tensor in inputs}
-        _refuse_parts(name, inputs)
         output = self._run(operation, arguments, self._commands.program(keywords, inputs))
         outputs = device_tensors(output)
         if not outputs and not inputs:
@@ -133,11 +133,18 @@ class OperationWrapper:
         self._check_outputs(keywords)
         for tensor in inputs:
             self._memory.check_allocated(tensor)
-        _refuse_parts(name, inputs)
         before = {id(tensor): TensorHandle.of(tensor, capture.buffers) for tensor in inputs}
-        given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
-        with capture.watching(name):
-            output = self._run(operation, arguments, self._commands.program(keywords, inputs))
+        tensors = [it for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()]
+        given = {it.buffer_unique_id() for it in tensors}
+        program = self._commands.program(keywords, inputs)
+        if on_part(tensors):
+            undispatched = Undispatched((operation, *arguments), program)
+            with capture.watching(name, dispatched=False):
+                output = undispatched.run(self._original)
+            output = undispatched.complete(output)
+        else:
+            with capture.watching(name):
+                output = self._run(operation, arguments, program)
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output
@@ -169,9 +176,14 @@ class OperationWrapper:
     def _run(self, operation: FastOperation, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """TT-NN's part of an operation: checks, outputs, program."""
         stand_in = _STAND_INS.get(operation.python_fully_qualified_name)
-        return (
-            self._original(operation, *arguments, **keywords) if stand_in is None else stand_in(*arguments, **keywords)
-        )
+        if stand_in is not None:
+            return stand_in(*arguments, **keywords)
+        if not on_part(device_tensors(*arguments, *keywords.values())):
+            return self._original(operation, *arguments, **keywords)
+        undispatched = Undispatched((operation, *arguments), keywords)
+        with without_dispatch(operation.python_fully_qualified_name):
+            output = undispatched.run(self._original)
+        return undispatched.complete(output)
 
     def _check_outputs(self, keywords: dict[str, Any]) -> None:
         """Refuse dead tensors as outputs, on which some operations of TT-NN crash."""
@@ -216,16 +228,3 @@ def _fresh(outputs: list[ttnn.Tensor], updated: list[Any]) -> list[ttnn.Tensor]:
     """The outputs that are not arguments which were updated."""
     known = {tensor.buffer_unique_id() for tensor in updated}
     return [tensor for tensor in outputs if tensor.buffer_unique_id() not in known]
-
-
-def _refuse_parts(name: str, inputs: list[ttnn.Tensor]) -> None:
-    """TT-Metal's mock cluster crashes when an operation runs on some chips of an open mesh and not on others."""
-    for tensor in inputs:
-        mesh = tensor.device()
-        if mesh.get_num_devices() > 1 and len(tensor.device_coords()) < mesh.get_num_devices():
-            places, shape = ", ".join(map(str, chips_of(tensor))), "x".join(map(str, mesh.shape))
-            raise EmulationError(
-                f"{name}: an input of shape {list(tensor.shape)} lies on {places} only, of a {shape} mesh; the "
-                "emulated device runs operations on all chips of one. Make a mesh of those chips with "
-                "mesh_device.create_submesh(...) and place the tensor there, or run this test on --tt-target=silicon."
-            )
