@@ -84,14 +84,22 @@ class Capture:
         if "Tensor::cpu" in called:
             self.refuse(name, "Reads are not supported during trace capture: it reads a device tensor on the host.")
         if self.mesh.num_program_cache_entries() > before:
-            self.refuse(name, "Cannot load new binaries during trace capture: this program is not yet in the program "
-                        "cache. Run the same operations, with the same shapes, formats and memory configs, once "
-                        "before ttnn.begin_trace_capture.")  # fmt: skip
+            self.refuse_program(name)
         launched = sum(call.endswith("Operation") for call in called) if not nested else 1
         if launched and dispatched and not self.mesh.num_program_cache_entries():
             self.refuse(name, "Cannot load new binaries during trace capture: the program cache is disabled, so that "
                         "every operation is compiled anew. Call mesh_device.enable_program_cache().")  # fmt: skip
         self.programs += launched
+
+    def refuse_program(self, name: str) -> None:
+        """Refuse an operation whose program was not compiled before.
+
+        Raises:
+            EmulationError: always.
+        """
+        self.refuse(name, "Cannot load new binaries during trace capture: this program is not yet in the program "
+                    "cache. Run the same operations, with the same shapes, formats and memory configs, once "
+                    "before ttnn.begin_trace_capture.")  # fmt: skip
 
     @contextmanager
     def complete(self, name: str) -> Iterator[None]:

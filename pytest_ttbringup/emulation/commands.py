@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.queues import CommandQueues, queue_of
+from pytest_ttbringup.emulation.part_programs import PartPrograms
 from pytest_ttbringup.emulation.sub_devices import SubDevices
 from pytest_ttbringup.emulation.trace import Traces
 from pytest_ttbringup.emulation.values import DeviceMemory, place_of
@@ -23,6 +24,7 @@ class Commands:
         self.queues = CommandQueues()
         self.traces = Traces(memory, self.queues)
         self.sub_devices = SubDevices()
+        self.part_programs = PartPrograms()
         self.replay: Callable[[Recorded], None]
         """Computes a recorded operation; set once the operations' wrapper exists."""
         self.check_queue: Callable[[ttnn.MeshDevice, int], None]

@@ -59,7 +59,8 @@ def install() -> None:
         replace(changes, ttnn, name, function)
     for original, replacement in command_functions(_COMMANDS):
         replace_everywhere(changes, original, replacement)
-    for name, guard in (guarded_methods(_COMMANDS.is_closed) | _COMMANDS.sub_devices.methods()).items():
+    methods = guarded_methods(_COMMANDS.is_closed) | _COMMANDS.sub_devices.methods() | _COMMANDS.part_programs.methods()
+    for name, guard in methods.items():
         replace(changes, ttnn.MeshDevice, name, guard(getattr(ttnn.MeshDevice, name)))
     for name, function in preparations(_MEMORY, ttnn._ttnn.operations.conv).items():
         replace(changes, ttnn._ttnn.operations.conv, name, function)

@@ -22,6 +22,7 @@ from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host_arguments import with_host_values
 from pytest_ttbringup.emulation.padding import READING_PADDING
 from pytest_ttbringup.emulation.part_meshes import Undispatched, on_part, without_dispatch
+from pytest_ttbringup.emulation.part_programs import program_key
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.sends import point_to_point
 from pytest_ttbringup.emulation.values import DeviceMemory
@@ -138,9 +139,14 @@ class OperationWrapper:
         given = {it.buffer_unique_id() for it in tensors}
         program = self._commands.program(keywords, inputs)
         if on_part(tensors):
+            known = self._commands.part_programs.knows(capture.mesh, program_key(name, arguments, program))
+            before_it = capture.programs
             undispatched = Undispatched((operation, *arguments), program)
             with capture.watching(name, dispatched=False):
                 output = undispatched.run(self._original)
+            capture.programs = before_it + (capture.programs - before_it) // undispatched.runs
+            if capture.programs > before_it and not known:
+                capture.refuse_program(name)
             output = undispatched.complete(output)
         else:
             with capture.watching(name):
@@ -178,11 +184,15 @@ class OperationWrapper:
         stand_in = _STAND_INS.get(operation.python_fully_qualified_name)
         if stand_in is not None:
             return stand_in(*arguments, **keywords)
-        if not on_part(device_tensors(*arguments, *keywords.values())):
+        given = device_tensors(*arguments, *keywords.values())
+        if not on_part(given):
             return self._original(operation, *arguments, **keywords)
+        name, mesh = operation.python_fully_qualified_name, given[0].device()
         undispatched = Undispatched((operation, *arguments), keywords)
-        with without_dispatch(operation.python_fully_qualified_name):
+        with without_dispatch(name) as launched:
             output = undispatched.run(self._original)
+        programs = len(launched) // undispatched.runs
+        self._commands.part_programs.add(mesh, program_key(name, arguments, keywords), programs)
         return undispatched.complete(output)
 
     def _check_outputs(self, keywords: dict[str, Any]) -> None:

@@ -4,8 +4,7 @@ TT-NN then makes a program for these chips, and TT-Metal sends the others a sign
 nothing to write that signal to and crashes (`FDMeshCommandQueue::write_go_signal_sequences_to_unused_sub_grids`,
 measured with ttnn 0.81.1). So TT-NN's part of such an operation runs in the mode of its graph capture that dispatches
 nothing: checks, the chips it runs on, outputs' shapes, placements and programs are its own. It allocates nothing in
-this mode either, so the outputs are allocated here. What it would refuse for lack of memory in between, and that a
-program was not compiled before the capture of a trace, goes unseen.
+this mode either, so the outputs are allocated here. What it would refuse for lack of memory in between goes unseen.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ def on_part(tensors: list[ttnn.Tensor]) -> bool:
 
 
 @contextmanager
-def without_dispatch(name: str) -> Iterator[None]:
-    """Let TT-NN run operation `name` without memory and commands.
+def without_dispatch(name: str) -> Iterator[list[str]]:
+    """Let TT-NN run operation `name` without memory and commands; gives the device operations that it ran.
 
     Raises:
         EmulationError: the program records a graph.
@@ -43,10 +42,17 @@ def without_dispatch(name: str) -> Iterator[None]:
     refuse_nested(name)
     graph = ttnn._ttnn.graph
     graph.begin_graph_capture(graph.RunMode.NO_DISPATCH)
+    launched: list[str] = []
     try:
-        yield
+        yield launched
     finally:
-        graph.end_graph_capture()
+        launched += device_operations(graph.end_graph_capture())
+
+
+def device_operations(nodes: list[dict[str, Any]]) -> list[str]:
+    """The device operations in a graph that TT-NN captured, each of one program."""
+    called = (node["params"].get("name", "") for node in nodes if node["node_type"] == "function_start")
+    return [name for name in called if name.endswith("Operation")]
 
 
 def refuse_nested(name: str) -> None:
@@ -75,6 +81,8 @@ class Undispatched:
         self._arguments, self._keywords = arguments, keywords
         self._given = device_tensors(*arguments, *keywords.values())
         self._freed: list[ttnn.Tensor] = []
+        self.runs = 0
+        """How often TT-NN's part was run: twice if an output is a view of an argument, or an argument updated."""
 
     def run(self, original: Callable[..., Any]) -> Any:
         """What TT-NN returns, to be given to `complete` outside of this mode. Only to be called within it."""
@@ -91,6 +99,7 @@ class Undispatched:
         def chosen(tensor: ttnn.Tensor) -> ttnn.Tensor:
             return instead.get(id(tensor), tensor)
 
+        self.runs += 1
         return original(*substitute(self._arguments, chosen), **substitute(self._keywords, chosen))
 
     def complete(self, output: Any) -> Any:
