@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.capture import Capture, Recorded
-from pytest_ttbringup.emulation.queues import CommandQueues, queue_of
 from pytest_ttbringup.emulation.part_programs import PartPrograms
+from pytest_ttbringup.emulation.queues import CommandQueues, queue_of
 from pytest_ttbringup.emulation.sub_devices import SubDevices
 from pytest_ttbringup.emulation.trace import Traces
 from pytest_ttbringup.emulation.values import DeviceMemory, place_of
