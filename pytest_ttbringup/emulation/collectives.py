@@ -139,11 +139,7 @@ def run_collective(
     results: list[Shards] = [{} for _ in outputs]
     finished: dict[tuple[int, int], torch.Tensor] = {}
     computed: dict[Any, list[Any]] = {}  # all are kept: `finished` knows parts by their id
-    covered = set.intersection(*map(set, values.values())) if values else None  # a tensor may lie on some chips only
-    for line in chip_groups(mesh_shape, arguments.get("cluster_axis")):
-        chips = [chip for chip in line if covered is None or chip in covered]
-        if not chips:
-            continue
+    for chips in _groups_of(values, mesh_shape, arguments.get("cluster_axis")):
         group = Group(name, chips, mesh_shape, outputs, arguments)
         # Groups that hold the very same tensors have the same results, unless the chips' own places matter.
         same: Any = tuple(id(shards.get(chip)) for shards in values.values() for chip in chips)
@@ -164,6 +160,16 @@ def run_collective(
                     finished[number, id(part)] = finish(part, output)
                 results[number][chip] = finished[number, id(part)]
     return results
+
+
+def _groups_of(
+    values: dict[int, Shards], mesh_shape: tuple[int, ...], cluster_axis: int | Sequence[int] | None
+) -> list[list[Chip]]:
+    """The groups of the chips on which every input has a part."""
+    groups = chip_groups(mesh_shape, cluster_axis)
+    if values:
+        groups = [[chip for chip in group if all(chip in it for it in values.values())] for group in groups]
+    return [group for group in groups if group]
 
 
 def by_place(function: _Function) -> _Function:

@@ -6,6 +6,8 @@ with torch tensors in place of TT-NN's, which is the contract of `semantics`, to
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call, flat
@@ -79,6 +81,9 @@ def golden_values(operation: FastOperation, call: Call, *arguments: Any, **keywo
     arguments, keywords = _prepared(operation, call, arguments, keywords)
     keywords = under_golden_names(operation, len(arguments), keywords)
     keywords = {name: value for name, value in keywords.items() if not only_for_output(operation, name)}
+    if "device" not in keywords and _wants_device(operation):
+        output = call.output[0] if isinstance(call.output, (list, tuple)) else call.output
+        keywords["device"] = output.device()
     if backward := call.name.endswith(("_bw", "_backward")):
         # These differentiate with autograd, which marks its inputs and leaves their gradients behind.
         arguments, keywords = (_with_gradient(it) for it in (arguments, keywords))
@@ -112,6 +117,13 @@ def golden_values(operation: FastOperation, call: Call, *arguments: Any, **keywo
     if backward and any(tensor.is_complex() for tensor in inputs):
         result = _unpacked(result)
     return _detached(result)
+
+
+@cache
+def _wants_device(operation: FastOperation) -> bool:
+    """Whether the golden function must be told the device, of whose vector unit it takes infinity and NaN."""
+    parameter = inspect.signature(operation.golden_function).parameters.get("device")
+    return parameter is not None and parameter.default is parameter.empty
 
 
 _HARMLESS: set[tuple[str, int, frozenset[str]]] = set()

@@ -40,10 +40,18 @@ class PartPrograms:
         """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
         return {
             "num_program_cache_entries": lambda original: lambda mesh: original(mesh) + self._count(mesh),
-            "clear_program_cache": lambda original: lambda mesh: (self._forget(mesh), original(mesh))[1],
-            "disable_and_clear_program_cache": lambda original: lambda mesh: (self._disable(mesh), original(mesh))[1],
-            "enable_program_cache": lambda original: lambda mesh: (self._enable(mesh), original(mesh))[1],
+            "clear_program_cache": lambda original: self._first(self._forget, original),
+            "disable_and_clear_program_cache": lambda original: self._first(self._disable, original),
+            "enable_program_cache": lambda original: self._first(self._enable, original),
         }
+
+    @staticmethod
+    def _first(note: Callable[[ttnn.MeshDevice], None], original: _Method) -> _Method:
+        def method(mesh: ttnn.MeshDevice) -> Any:
+            note(mesh)
+            return original(mesh)
+
+        return method
 
     def _count(self, mesh: ttnn.MeshDevice) -> int:
         return sum(self._known.get(mesh.id(), {}).values())

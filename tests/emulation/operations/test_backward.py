@@ -56,6 +56,7 @@ UNARY: dict[str, tuple[Function, float, float, dict[str, Any]]] = {
     "acos_bw": (torch.acos, -0.8, 0.8, {}),
     "atan_bw": (torch.atan, -2, 2, {}),
     "asinh_bw": (torch.asinh, -2, 2, {}),
+    "acosh_bw": (torch.acosh, 1.25, 3, {}),  # its golden function wants the device
     "atanh_bw": (torch.atanh, -0.8, 0.8, {}),
     "erf_bw": (torch.erf, -1, 1, {}),
     "erfc_bw": (torch.erfc, -1, 1, {}),
