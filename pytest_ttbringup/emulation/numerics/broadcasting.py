@@ -1,4 +1,4 @@
-"""Two tensors that broadcast, as the compiled element-wise loops take them."""
+"""Tensors as the compiled element-wise loops take them: NumPy's views are had in less time than PyTorch's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Pair(NamedTuple):
-    """What `compiled.elementwise` wants of two operands."""
+    """What `compiled.elementwise` wants of two operands that broadcast."""
 
     a: Any
     """[rows, columns]."""
@@ -30,23 +30,40 @@ def paired(a: torch.Tensor, b: torch.Tensor) -> Pair:
     """
     import torch
 
-    if a.shape == b.shape:
-        rows, columns, steps = 1, a.numel(), (0, 1)
-    elif b.numel() == 1 and b.dim() <= a.dim():
-        rows, columns, steps = 1, a.numel(), (0, 0)
-    elif b.shape[-1:] == a.shape[-1:] and b.numel() == b.shape[-1] and b.dim() <= a.dim():
-        rows, columns, steps = a.shape[:-1].numel(), a.shape[-1], (0, 1)
-    elif b.shape == (*a.shape[:-1], 1):
-        rows, columns, steps = a.shape[:-1].numel(), a.shape[-1], (1, 0)
-    else:
-        a, b = torch.broadcast_tensors(a, b)
-        rows, columns, steps = 1, a.numel(), (0, 1)
-    result = torch.empty(a.shape)
-    flat = (rows, columns)
+    rows, row_step, column_step = 1, 0, 1
+    if a.shape != b.shape:
+        size, columns = b.numel(), a.shape[-1] if a.dim() else 1
+        whole = b.dim() <= a.dim()
+        if whole and size == 1:
+            column_step = 0
+        elif whole and size == columns and b.shape[-1] == columns:
+            rows = a.numel() // columns
+        elif whole and b.shape[-1] == 1 and a.shape[:-1] == b.shape[:-1]:
+            rows, row_step, column_step = size, 1, 0
+        else:
+            a, b = torch.broadcast_tensors(a, b)
+    out, result = room(a)
+    flat = (rows, a.numel() // rows)
     return Pair(
-        a.contiguous().view(flat).numpy(),
-        b.contiguous().view(-1).numpy(),
-        result.view(flat).numpy(),
-        *steps,
+        a.contiguous().numpy().reshape(flat),
+        b.contiguous().numpy().reshape(-1),
+        out.reshape(flat),
+        row_step,
+        column_step,
         result,
     )
+
+
+def room(like: torch.Tensor) -> tuple[Any, torch.Tensor]:
+    """An array of a tensor's shape to be filled with float32, and the tensor that it will be."""
+    import numpy as np
+    import torch
+
+    out = np.empty(like.shape, np.float32)
+    return out, torch.from_numpy(out)
+
+
+def flat(values: torch.Tensor) -> tuple[Any, Any, torch.Tensor]:
+    """Values and room for as many, both as flat arrays, and the tensor that the latter will be."""
+    out, result = room(values)
+    return values.contiguous().numpy().reshape(-1), out.reshape(-1), result

@@ -75,3 +75,16 @@ def round_even(values: Array, out: Array) -> None:
     """Flat values to BF16, ties to even."""
     for i in range(values.shape[0]):
         out[i] = even(values[i])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def rotate(x: Array, rotated: Array, cos: Array, sin: Array, out: Array, phases: int, fp32: bool) -> None:
+    """x * cos + rotated * sin of flat arrays; the products and their sum are packed to BF16."""
+    if fp32:
+        for i in range(x.shape[0]):
+            first, second = multiplied_fp32(x[i], cos[i], phases), multiplied_fp32(rotated[i], sin[i], phases)
+            out[i] = away(added(away(first), away(second), True))
+    else:
+        for i in range(x.shape[0]):
+            first, second = multiplied_bf16(x[i], cos[i], phases), multiplied_bf16(rotated[i], sin[i], phases)
+            out[i] = added(away(first), away(second), False)  # plain products are not in BF16 yet
