@@ -48,7 +48,10 @@ class Device:
             return self.matmul(a, b, setting, bias=bias, activation=activation).reshape(bare)
         a = to_tf32(a) if setting.a.dtype == ttnn.float32 else a
         b = to_tf32(b) if setting.b.dtype == ttnn.float32 else b
-        block = setting.inner_block(a.shape[-2], a.shape[-1], b.shape[-1], batched=b.shape[:-2].numel() > 1)
+
+        def block() -> int:
+            return setting.inner_block(a.shape[-2], a.shape[-1], b.shape[-1], batched=b.shape[:-2].numel() > 1)
+
         return matmul(
             a,
             b,

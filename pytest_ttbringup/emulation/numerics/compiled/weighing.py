@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import float32, njit
+from numba import float32, int32, njit
 
+from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
 from pytest_ttbringup.emulation.numerics.compiled.functions import coarse_exp_of
 from pytest_ttbringup.emulation.numerics.compiled.scalars import BITS_8, added, away, cut
 
@@ -17,6 +18,14 @@ Flags = npt.NDArray[np.bool_]
 
 NOTHING_SEEN = -1e30
 """Stands for the greatest of no scores: whatever is seen later counts for all, and -inf minus it is no NaN."""
+
+
+@njit(inline="always")
+def ordered(value: float) -> int:
+    """An integer that orders floats as they are, NaN above all: LLVM makes vectors of the greatest integer only."""
+    bits = as_int(value)
+    key = bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF))
+    return key if value == value else int32(0x7FFFFFFF)  # noqa: PLR0124 (a NaN)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -39,11 +48,10 @@ def below_peak(
         for j in range(row.shape[0]):
             score = away(row[j]) if packed else row[j]
             to[j] = float32(-np.inf) if unseen[j] else score
-        top = float32(NOTHING_SEEN)
+        key = ordered(float32(NOTHING_SEEN))
         for j in range(to.shape[0]):
-            top = top if to[j] <= top else to[j]  # a NaN takes over, and a later number again
-        for j in range(to.shape[0]):
-            top = top if to[j] == to[j] else to[j]  # noqa: PLR0124 (a NaN stays)
+            key = max(key, ordered(to[j]))
+        top = float32(np.nan) if key == int32(0x7FFFFFFF) else as_float(key ^ ((key >> int32(31)) & int32(0x7FFFFFFF)))
         top = cut(top, BITS_8)
         last = last_peak[r]
         top = last if last > top or last != last else top  # noqa: PLR0124
