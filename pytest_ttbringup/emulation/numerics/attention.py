@@ -126,9 +126,7 @@ def _weights(
     given = (it.reshape(rows, -1) for it in (scores.contiguous().numpy(), flags))
     weighing.below_peak(*given, last, peak, out.reshape(rows, -1), packed, fp32)
     if flash.coarse_exp:
-        weighing.coarse_weights(
-            out.reshape(-1), flags.reshape(-1), vector_unit.coarse_slope(flash.scale), fp32, packed
-        )
+        weighing.coarse_weights(out.reshape(-1), flags.reshape(-1), vector_unit.coarse_slope(flash.scale), fp32, packed)
     else:
         weights = _exp(weights, flash)
         weighing.masked_weights(weights.numpy().reshape(-1), flags.reshape(-1), packed)

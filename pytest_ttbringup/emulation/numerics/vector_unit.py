@@ -77,7 +77,9 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
     square = (x * x).contiguous()
     powers = (7.9821413868e-8, -3.8082057209e-6, 8.1812159812e-5, -1.0717806322e-3, 9.7720050615e-3, -6.6361041488e-2)
     core = x * (0.5 + x * _polynomial(square, *powers, 0.39894227818))
-    tail = _exp_21f(square * -0.5, rounded=False) * _polynomial(x, 7.5950479368e-4, 1.3809983619e-2, 9.5413386822e-2, 0.30369991064)
+    tail = _exp_21f(square * -0.5, rounded=False) * _polynomial(
+        x, 7.5950479368e-4, 1.3809983619e-2, 9.5413386822e-2, 0.30369991064
+    )
     low = x * ((tail + 0.375) - 0.375)
     result = torch.where(x >= 2.78125, x, torch.where(x >= -3.125, core, low))
     return to_bfloat16_even(torch.where(x > -5.54259443, result, torch.where(x.isnan(), x, 0.0)))

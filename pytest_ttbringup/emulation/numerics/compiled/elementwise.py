@@ -79,7 +79,7 @@ def round_even(values: Array, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def rotate(x: Array, rotated: Array, cos: Array, sin: Array, out: Array, phases: int, fp32: bool) -> None:
-    """x * cos + rotated * sin of flat arrays; the products and their sum are packed to BF16."""
+    """X * cos + rotated * sin of flat arrays; the products and their sum are packed to BF16."""
     if fp32:
         for i in range(x.shape[0]):
             first, second = multiplied_fp32(x[i], cos[i], phases), multiplied_fp32(rotated[i], sin[i], phases)

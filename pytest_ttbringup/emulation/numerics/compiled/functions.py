@@ -21,14 +21,14 @@ def exp_21f(x: float, last: float) -> float:
     the mantissa.
     """
     t = x * float32(1.4426950216293335) + float32(127)
-    t = min(max(t, float32(0)), float32(255)) if x == x else float32(0)  # noqa: PLR0124 (a NaN is none)
+    t = min(max(t, float32(0)), float32(255)) if x == x else float32(0)
     z = int32(t * float32(2.0**23))
     fraction = float32(z & int32(0x7FFFFF))
     mantissa = (fraction * float32(4.791750143340323e-15) + float32(7.839635491371155e-08)) * fraction + last
     y = as_float((as_int(mantissa) & int32(0x7FFFFF)) | (z & int32(0x7F800000)))
     y = float32(0) if t < float32(1) else y
     y = float32(np.inf) if t >= float32(255) else y
-    return y if x == x else x  # noqa: PLR0124 (a NaN)
+    return y if x == x else x
 
 
 @njit(inline="always")
@@ -82,7 +82,7 @@ def coarse_exp_of(x: float, slope: float, fp32: bool) -> float:
     units = min(units, float32(32767))
     whole = int32((units + float32(2.0**23)) - float32(2.0**23))  # to the nearest, ties to even
     bits = whole << int32(15) if fp32 else (whole >> int32(1)) << int32(16)
-    return as_float(bits) if x == x else x  # noqa: PLR0124 (a NaN)
+    return as_float(bits) if x == x else x
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

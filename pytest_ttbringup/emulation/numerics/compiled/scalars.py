@@ -35,7 +35,7 @@ def even(value: float) -> float:
     """To BF16, ties to even (`packing.to_bfloat16_even`)."""
     bits = as_int(value)
     rounded = as_float(int32(bits + int32(0x7FFF) + ((bits >> int32(16)) & int32(1))) & int32(BITS_8))
-    return rounded if value == value else value  # noqa: PLR0124 (not for NaN, whose bits may overflow)
+    return rounded if value == value else value
 
 
 @njit(inline="always")
@@ -46,7 +46,7 @@ def added(a: float, b: float, fp32: bool) -> float:
     larger, smaller = b if swap else a, a if swap else b
     # 1.5 * 2 ** 13 times the larger's power of two: adding and subtracting it leaves eleven bits of the smaller
     shift = as_float(int32((as_int(larger) & int32(EXPONENT)) + int32((13 << 23) | 0x400000)))
-    shift = shift if shift == shift else float32(0)  # noqa: PLR0124 (from 2 ** 115 on the plain sum has to do)
+    shift = shift if shift == shift else float32(0)
     total = larger + ((smaller * float32(1 + 2.0**-14) + shift) - shift)  # the factor makes ties go away from zero
     return total if fp32 else away(total)
 

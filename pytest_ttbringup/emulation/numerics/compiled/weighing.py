@@ -25,7 +25,7 @@ def ordered(value: float) -> int:
     """An integer that orders floats as they are, NaN above all: LLVM makes vectors of the greatest integer only."""
     bits = as_int(value)
     key = bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF))
-    return key if value == value else int32(0x7FFFFFFF)  # noqa: PLR0124 (a NaN)
+    return key if value == value else int32(0x7FFFFFFF)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -54,7 +54,7 @@ def below_peak(
         top = float32(np.nan) if key == int32(0x7FFFFFFF) else as_float(key ^ ((key >> int32(31)) & int32(0x7FFFFFFF)))
         top = cut(top, BITS_8)
         last = last_peak[r]
-        top = last if last > top or last != last else top  # noqa: PLR0124
+        top = last if last > top or last != last else top
         peak[r] = top
         for j in range(to.shape[0]):
             to[j] = added(to[j], -top, fp32)
