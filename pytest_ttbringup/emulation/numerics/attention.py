@@ -71,7 +71,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
         before = peak[:, rows], total[:, rows], output[:, rows]
         after = _chunk(q[:, rows], k[:, part], v[:, part], unseen[:, rows], flash, before)
         if not bool(looks[:, rows].all()):
-            after = tuple(torch.where(looks[:, rows], *it) for it in zip(after, before, strict=True))
+            seen = looks[:, rows]
+            peaks, totals, outputs = (torch.where(seen, *it) for it in zip(after, before, strict=True))
+            after = peaks, totals, outputs
         peak, total, output = (
             torch.cat([old[:, :first], new], dim=1) if first else new
             for old, new in zip((peak, total, output), after, strict=True)
@@ -157,7 +159,7 @@ def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
     if not flash.sums_by_tile:
         return to_bfloat16(row_sums(to_bfloat16(powers), flash.config))
     tiles = torch.nn.functional.pad(powers, (0, -powers.shape[-1] % 32)).unflatten(-1, (-1, 32)).unbind(dim=-2)
-    total = tiles[0]
+    total: torch.Tensor = tiles[0]
     for tile in tiles[1:]:
         total = _added(total, tile, flash)
     return total
