@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import ttnn
 
 SMALL = 1 << 20
-"""Multiply-adds of a product with FP32 destinations that is computed bit by bit even where speed matters: some
-tiles, about 1 ms in each fidelity phase. The ladder's tiny model has larger ones, which at 1 << 23 took it most of its time. With
-BF16 destinations all are.
+"""Multiply-adds of a product with FP32 destinations that is computed bit by bit even where speed matters: about 1 ms in
+each fidelity phase. The ladder's tiny model has larger ones, which at 1 << 23 took it most of its time. With BF16
+destinations all are.
 """
 
 
