@@ -39,8 +39,8 @@ def parser_of(description: str, *, rounds: int) -> argparse.ArgumentParser:
 
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[tuple[EmulatedTarget, Any]]:
-    """The emulated target, and a 1x1 mesh of it."""
-    target = EmulatedTarget(system_of("n150"), (1, 1), arguments.cache)
+    """The emulated target in exact arithmetic, and a 1x1 mesh of it."""
+    target = EmulatedTarget(system_of("n150"), (1, 1), arguments.cache, "exact")
     target.prepare()
     target.install()
 

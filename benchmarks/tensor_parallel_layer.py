@@ -47,7 +47,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "ttbringup")
     arguments = parser.parse_args()
     rows, columns = map(int, arguments.mesh.split("x"))
-    target = EmulatedTarget(system_of("t3000" if rows * columns <= 8 else "galaxy"), (rows, columns), arguments.cache)
+    system = system_of("t3000" if rows * columns <= 8 else "galaxy")
+    target = EmulatedTarget(system, (rows, columns), arguments.cache, "exact")
     target.prepare()
     target.install()
 

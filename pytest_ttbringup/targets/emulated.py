@@ -14,7 +14,7 @@ NAME = "emulated"
 NUMERICS = ("device", "exact", "bitexact")
 """Arithmetics that `emulation.arithmetic` knows."""
 
-DEFAULT_NUMERICS = "exact"
+DEFAULT_NUMERICS = "device"
 
 
 class EmulatedTarget(TTNNTarget):

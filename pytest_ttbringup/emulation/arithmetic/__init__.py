@@ -10,8 +10,11 @@ Operations call `arithmetic()` for what the device has rules of its own for; all
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -124,8 +127,8 @@ def choose(name: str, cache_dir: Path | None = None) -> None:
 
     Args:
         name: one of `targets.emulated.NUMERICS`.
-        cache_dir: where compiled loops are kept, unless NUMBA_CACHE_DIR says; None for beside their source, or where
-            numba finds a place if that can't be written.
+        cache_dir: where compiled loops are kept, unless NUMBA_CACHE_DIR says; if it can't be written they are compiled
+            for this process only. None for beside their source, or where numba finds a place.
     """
     if name not in _made:
         _made[name] = _exact() if name == "exact" else _device(cache_dir, bit_by_bit=name == "bitexact")
@@ -141,9 +144,21 @@ def _exact() -> Arithmetic:
 def _device(cache_dir: Path | None, *, bit_by_bit: bool) -> Arithmetic:
     from pytest_ttbringup.emulation.arithmetic.device import Device
 
-    if cache_dir is not None:
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba" / _version()))  # read at numba's import
+    if cache_dir is not None and "NUMBA_CACHE_DIR" not in os.environ:  # read at numba's import
+        os.environ["NUMBA_CACHE_DIR"] = str(_writable(cache_dir / "numba" / _version()))
     return Device(bit_by_bit=bit_by_bit)
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, or one for this process alone where it can't be written, for which numba finds no other place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        own = tempfile.mkdtemp(prefix="ttbringup-numba-")
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        return Path(own)
 
 
 def _version() -> str:

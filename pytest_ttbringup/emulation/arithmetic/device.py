@@ -11,7 +11,7 @@ from pytest_ttbringup.emulation.numerics.adding import add
 from pytest_ttbringup.emulation.numerics.attention import attend
 from pytest_ttbringup.emulation.numerics.kernel_config import given_or, on_wormhole
 from pytest_ttbringup.emulation.numerics.mantissas import to_tf32
-from pytest_ttbringup.emulation.numerics.matmul import SMALL, matmul
+from pytest_ttbringup.emulation.numerics.matmul import matmul
 from pytest_ttbringup.emulation.numerics.multiplying import multiply
 from pytest_ttbringup.emulation.numerics.packing import pack
 from pytest_ttbringup.emulation.numerics.reducing import column_sums, row_sums
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from pytest_ttbringup.emulation.arithmetic import Activation
     from pytest_ttbringup.emulation.arithmetic.attention_setting import AttentionMask, AttentionSetting
     from pytest_ttbringup.emulation.arithmetic.matmul_setting import MatmulSetting
+
+
+_SMALL = 1 << 23
+"""Multiply-adds of a chunk's scores up to which attention with FP32 destinations is computed bit by bit: some 10 ms in
+each fidelity phase."""
 
 
 class Device:
@@ -48,7 +53,10 @@ class Device:
             return self.matmul(a, b, setting, bias=bias, activation=activation).reshape(bare)
         a = to_tf32(a) if setting.a.dtype == ttnn.float32 else a
         b = to_tf32(b) if setting.b.dtype == ttnn.float32 else b
-        block = setting.inner_block(a.shape[-2], a.shape[-1], b.shape[-1], batched=b.shape[:-2].numel() > 1)
+
+        def block() -> int:
+            return setting.inner_block(a.shape[-2], a.shape[-1], b.shape[-1], batched=b.shape[:-2].numel() > 1)
+
         return matmul(
             a,
             b,
@@ -137,7 +145,7 @@ class Device:
             queries, (keys, values) = q.flatten(0, 1), (it.repeat_interleave(group, dim=1) for it in (k, v))
             hidden = hidden.repeat_interleave(q.shape[1], dim=0) if len(hidden) > 1 else hidden
         keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-        small = queries.numel() * min(k.shape[2], setting.chunk) <= SMALL
+        small = queries.numel() * min(k.shape[2], setting.chunk) <= _SMALL
         # with FP32 destinations the difference drowns in what lies in BF16 between steps, and decode has to be quick
         exact = self._bit_by_bit or (small and not (setting.decode and setting.config.fp32))
         return attend(queries, keys, values, hidden, setting.flash(exact=exact)).view(*q.shape[:3], -1)

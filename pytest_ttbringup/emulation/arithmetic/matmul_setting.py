@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.numerics.blocks import inner_block
-from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given_or, matmul_default, on_wormhole
+from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig, given, matmul_default, on_wormhole
 
 if TYPE_CHECKING:
     import ttnn
@@ -38,16 +38,17 @@ class MatmulSetting:
 
     def kernel_config(self) -> KernelConfig:
         """How the compute kernel is configured."""
+        if self.compute_kernel_config is not None:
+            return given(self.compute_kernel_config)
         if self.default is not None:
-            return given_or(self.compute_kernel_config, self.default)
-        default = matmul_default(
+            return self.default
+        return matmul_default(
             self.a.dtype,
             self.b.dtype,
             self.output.dtype,
             wormhole=on_wormhole(self.a),
             chosen_by_caller=self.program_config is not None or self.core_grid is not None,
         )
-        return given_or(self.compute_kernel_config, default)
 
     def inner_block(self, rows: int, inner: int, columns: int, *, batched: bool) -> int:
         """The length of a block of the inner size, in elements; `batched` if `b` holds several matrices."""

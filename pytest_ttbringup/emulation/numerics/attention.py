@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_ttbringup.emulation.numerics import vector_unit
 from pytest_ttbringup.emulation.numerics.adding import add
+from pytest_ttbringup.emulation.numerics.broadcasting import room
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
 from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32
 from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate_many
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 
 State = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]
-
-
-_NOTHING_SEEN = -1e30
-"""Stands for the greatest of no scores: whatever is seen later counts for all, and -inf minus it is no NaN."""
 
 
 class Flash(NamedTuple):
@@ -64,18 +61,22 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
     for start in range(0, k.shape[1], flash.chunk):
         part = slice(start, start + flash.chunk)
         unseen = hidden[..., part]
-        looks = ~unseen.all(dim=-1, keepdim=True)
         if start == 0:
             peak, total, output = _chunk(q, k[:, part], v[:, part], unseen, flash)
             continue
         # of queries that see nothing of a chunk, the kernel leaves it out; later queries see more
+        looks = ~unseen.all(dim=-1, keepdim=True)
         first = int(looks.any(dim=0).flatten().to(torch.uint8).argmax())
         rows = slice(first, None)
         before = peak[:, rows], total[:, rows], output[:, rows]
         after = _chunk(q[:, rows], k[:, part], v[:, part], unseen[:, rows], flash, before)
-        kept = (torch.where(looks[:, rows], *it) for it in zip(after, before, strict=True))
+        if not bool(looks[:, rows].all()):
+            seen = looks[:, rows]
+            peaks, totals, outputs = (torch.where(seen, *it) for it in zip(after, before, strict=True))
+            after = peaks, totals, outputs
         peak, total, output = (
-            torch.cat([old[:, :first], new], dim=1) for old, new in zip((peak, total, output), kept, strict=True)
+            torch.cat([old[:, :first], new], dim=1) if first else new
+            for old, new in zip((peak, total, output), after, strict=True)
         )
     if flash.sums_by_tile:
         total = row_sums(total, flash.config)
@@ -94,10 +95,9 @@ def _chunk(
     and the output so far.
     """
     phases, fp32 = flash.config.phases, flash.config.fp32
-    scores, peak = _scores(q, k, hidden, before[0] if before else None, flash)
-    powers = _powers(add(scores, -peak, fp32=fp32), flash).masked_fill(hidden, 0.0)
+    peak, powers = _weights(_product(q, k.transpose(1, 2), flash), hidden, before[0] if before else None, flash)
     total = _sums(powers, flash)
-    output = to_bfloat16(_product(powers if flash.fp32_between else to_bfloat16(powers), v, flash))
+    output = to_bfloat16(_product(powers, v, flash))
     if before is None:
         return peak, total, output
     last_peak, last_total, last_output = before
@@ -109,24 +109,36 @@ def _chunk(
     return peak, total, to_bfloat16_even(output + to_bfloat16(multiply(last_output, factor, phases=phases, fp32=fp32)))
 
 
-def _scores(
-    q: torch.Tensor, k: torch.Tensor, hidden: torch.Tensor, last_peak: torch.Tensor | None, flash: Flash
+def _weights(
+    scores: torch.Tensor, hidden: torch.Tensor, last_peak: torch.Tensor | None, flash: Flash
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of a chunk, and the greatest so far, which the unit that finds it cuts to BF16 (ttsim, `GMPOOL`)."""
+    """The greatest score so far [G, M, 1], and exp((scores - it) * scale) as it is stored [G, M, S], of a chunk's
+    scores.
+    """
+    import numpy as np
     import torch
 
-    scores = _product(q, k.transpose(1, 2), flash)
-    scores = (scores if flash.fp32_between else to_bfloat16(scores)).masked_fill(hidden, float("-inf"))
-    peak = leading_bits(scores.amax(dim=-1, keepdim=True).clamp(min=_NOTHING_SEEN), 8)
-    return scores, peak if last_peak is None else torch.maximum(peak, last_peak)
+    from pytest_ttbringup.emulation.numerics.compiled import weighing
 
-
-def _powers(x: torch.Tensor, flash: Flash) -> torch.Tensor:
-    """exp(x * scale) of negative x as a destination holds it."""
-    import torch
-
+    fp32, packed, rows = flash.config.fp32, not flash.fp32_between, scores.shape[:-1].numel()
+    flags = hidden.expand(scores.shape).contiguous().numpy()
+    peak = np.empty(rows, np.float32)
+    last = np.full(rows, -np.inf, np.float32) if last_peak is None else last_peak.contiguous().numpy().reshape(rows)
+    out, weights = room(scores)
+    given = (it.reshape(rows, -1) for it in (scores.contiguous().numpy(), flags))
+    weighing.below_peak(*given, last, peak, out.reshape(rows, -1), packed, fp32)
     if flash.coarse_exp:
-        return vector_unit.coarse_exp(x, flash.scale, fp32=flash.config.fp32)
+        weighing.coarse_weights(out.reshape(-1), flags.reshape(-1), vector_unit.coarse_slope(flash.scale), fp32, packed)
+    else:
+        weights = _exp(weights, flash)
+        weighing.masked_weights(weights.numpy().reshape(-1), flags.reshape(-1), packed)
+    return torch.from_numpy(peak).reshape(*scores.shape[:-1], 1), weights
+
+
+def _exp(x: torch.Tensor, flash: Flash) -> torch.Tensor:
+    """exp(x * scale) of negative x as a destination holds it, not approximated."""
+    import torch
+
     if flash.config.fp32:
         return torch.exp(x * flash.scale)
     return vector_unit.exp(leading_bits(x * flash.scale, 8))
@@ -147,7 +159,7 @@ def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
     if not flash.sums_by_tile:
         return to_bfloat16(row_sums(to_bfloat16(powers), flash.config))
     tiles = torch.nn.functional.pad(powers, (0, -powers.shape[-1] % 32)).unflatten(-1, (-1, 32)).unbind(dim=-2)
-    total = tiles[0] if flash.fp32_between else to_bfloat16(tiles[0])
+    total: torch.Tensor = tiles[0]
     for tile in tiles[1:]:
         total = _added(total, tile, flash)
     return total

@@ -23,8 +23,11 @@ class KernelConfig(NamedTuple):
 
 def given_or(asked: Any, default: KernelConfig) -> KernelConfig:
     """What a caller's `compute_kernel_config` says, or the operation's default where there is none."""
-    if asked is None:
-        return default
+    return default if asked is None else given(asked)
+
+
+def given(asked: Any) -> KernelConfig:
+    """What a caller's `compute_kernel_config` says."""
     return KernelConfig(
         phases_of(asked.math_fidelity), asked.fp32_dest_acc_en, asked.packer_l1_acc, asked.math_approx_mode
     )

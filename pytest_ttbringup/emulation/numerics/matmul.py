@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     import torch
     import ttnn
 
-SMALL = 1 << 23
-"""Multiply-adds of a product with FP32 destinations that is computed bit by bit even where speed matters: 10 ms in each
-fidelity phase. With BF16 ones all are."""
+SMALL = 1 << 20
+"""Multiply-adds of a product with FP32 destinations that is computed bit by bit even where speed matters: about 1 ms in
+each fidelity phase. The ladder's tiny model has larger ones, which at 1 << 23 took it most of its time. With BF16
+destinations all are.
+"""
 
 
 def matmul(
@@ -28,7 +30,7 @@ def matmul(
     b: torch.Tensor,
     *,
     config: KernelConfig,
-    block: int,
+    block: Callable[[], int],
     output: ttnn.DataType,
     exact: bool = False,
     bias: torch.Tensor | None = None,
@@ -40,7 +42,7 @@ def matmul(
         a: the activations, of BF16, a block format or TF32.
         b: the weights, likewise.
         config: of the compute kernel.
-        block: length of a block of the inner size.
+        block: gives the length of a block of the inner size; asked for only where that bears on values.
         output: format of the result.
         exact: bit for bit whatever the size; else, with FP32 destinations, only up to `SMALL`.
         bias: of [..., M or 1, N].
@@ -52,13 +54,15 @@ def matmul(
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     work = batch.numel() * rows * inner * columns
     exact = exact or work <= SMALL
-    if config.fp32 and not exact:
+    quick = config.fp32 and not exact
+    length = inner if quick else block()
+    if quick:
         result = collapsed(a, b, config.phases)
     elif b.shape[:-2].numel() == 1:  # one set of weights
         flat = a.reshape(-1, inner)
-        one = _blocks(flat, b.reshape(inner, columns), config, block, output, exact, bias is not None)
+        one = _blocks(flat, b.reshape(inner, columns), config, length, output, exact, bias is not None)
         result = one.reshape(*batch, rows, columns)
-    elif block >= inner and bias is None:
+    elif length >= inner and bias is None:
         groups = (it.expand(*batch, *it.shape[-2:]).reshape(-1, *it.shape[-2:]) for it in (a, b))
         many = accumulate_many(*groups, phases=config.phases, fp32=config.fp32, exact=exact)
         result = many.reshape(*batch, rows, columns)
@@ -68,7 +72,7 @@ def matmul(
             b.expand(*batch, inner, columns).reshape(-1, inner, columns),
             strict=True,
         )
-        products = [_blocks(x, y, config, block, output, exact, bias is not None) for x, y in pairs]
+        products = [_blocks(x, y, config, length, output, exact, bias is not None) for x, y in pairs]
         result = torch.stack(products).reshape(*batch, rows, columns)
     if bias is not None:
         result = add(result, bias, fp32=config.fp32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.formats import block_float, significant_bits
+from pytest_ttbringup.emulation.numerics.broadcasting import flat
 from pytest_ttbringup.emulation.numerics.mantissas import leading_bits
 
 if TYPE_CHECKING:
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 def to_bfloat16(values: torch.Tensor) -> torch.Tensor:
     """An FP32 destination packed as BF16: ties away from zero (ttsim, PACR, intermediate format 5)."""
-    return significant_bits(values, 8)
+    from pytest_ttbringup.emulation.numerics.compiled import elementwise
+
+    *arrays, result = flat(values)
+    elementwise.round_away(*arrays)
+    return result
 
 
 def to_bfloat16_even(values: torch.Tensor) -> torch.Tensor:

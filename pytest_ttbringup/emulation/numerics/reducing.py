@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
-from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32, weight_parts
-from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, accumulate, tame
+from pytest_ttbringup.emulation.numerics.mantissas import leading_bits, to_tf32
+from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, accumulate
 
 if TYPE_CHECKING:
     import torch
@@ -18,21 +18,20 @@ def row_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -> t
     Where a value is not finite, or above 2 ** 50, its row's sum is the plain one. Source: LLK `reduce_tile`; the
     simulator's bits say that the scaler is cut and not rounded.
     """
+    import numpy as np
     import torch
 
     from pytest_ttbringup.emulation.numerics.compiled import reducing
 
-    factor = cut_to_bf16(torch.tensor([scaler]))
-    parts = torch.stack(weight_parts(factor)).repeat(1, 16)
-    power = (factor.view(torch.int32) & 0x7F800000).view(torch.float32).repeat(16)
-    rows = to_tf32(x).reshape(-1, x.shape[-1])
-    rows = torch.nn.functional.pad(rows, (0, -rows.shape[1] % 16)).contiguous()
-    out = torch.zeros(rows.shape[0])
-    arrays = [it.numpy() for it in (rows, parts, power, out)]
-    reducing.sum_rows(*arrays, config.phases, config.fp32)
-    if not tame(rows):
-        out = torch.where(rows.abs().amax(dim=1) < LARGEST, out, rows.sum(dim=1) * factor)
-    return out.reshape(*x.shape[:-1], 1)
+    factor = cut_to_bf16(torch.tensor(scaler)).item()
+    rows = x.contiguous().numpy().reshape(-1, x.shape[-1])
+    out = np.empty(rows.shape[0], np.float32)
+    largest = reducing.sum_rows(rows, factor, out, config.phases, config.fp32)
+    sums = torch.from_numpy(out)
+    if not largest < LARGEST:
+        plain = to_tf32(x).reshape(-1, x.shape[-1])
+        sums = torch.where(plain.abs().amax(dim=1) < LARGEST, sums, plain.sum(dim=1) * factor)
+    return sums.reshape(*x.shape[:-1], 1)
 
 
 def column_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -> torch.Tensor:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_ttbringup.emulation.numerics.adding import add
+from pytest_ttbringup.emulation.numerics.broadcasting import room
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
-from pytest_ttbringup.emulation.numerics.multiplying import multiply
-from pytest_ttbringup.emulation.numerics.packing import to_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -21,5 +19,12 @@ def rotate(
     `rotated` is x times a matrix of zeros, ones and minus ones, which changes no bit. Source: the wheel's
     `rotary_embedding_llama*.cpp`; the simulator's bits agree.
     """
-    sides = [to_bfloat16(multiply(*it, phases=config.phases, fp32=config.fp32)) for it in ((x, cos), (rotated, sin))]
-    return to_bfloat16(add(*sides, fp32=config.fp32))
+    import torch
+
+    from pytest_ttbringup.emulation.numerics.compiled import elementwise
+
+    operands = torch.broadcast_tensors(x, rotated, cos, sin)
+    out, result = room(operands[0])
+    arrays = (it.contiguous().numpy().reshape(-1) for it in operands)
+    elementwise.rotate(*arrays, out.reshape(-1), config.phases, config.fp32)
+    return result

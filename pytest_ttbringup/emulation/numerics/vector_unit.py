@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_ttbringup.emulation.numerics.broadcasting import flat
 from pytest_ttbringup.emulation.numerics.packing import to_bfloat16_even
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ def exp(x: torch.Tensor) -> torch.Tensor:
 
     That one holds the last coefficient in FP16.
     """
-    return to_bfloat16_even(_exp_21f(x, 1.001953125))
+    return _exp_21f(x, 1.001953125)
 
 
 def exp_fused(x: torch.Tensor) -> torch.Tensor:
     """The same where other functions contain it, with the coefficient as published (`_sfpu_exp_21f_bf16_`)."""
-    return to_bfloat16_even(_exp_21f(x))
+    return _exp_21f(x)
 
 
 def coarse_exp(x: torch.Tensor, scale: float, *, fp32: bool) -> torch.Tensor:
@@ -35,22 +36,36 @@ def coarse_exp(x: torch.Tensor, scale: float, *, fp32: bool) -> torch.Tensor:
     A BF16 destination keeps seven of the eight mantissa bits. Source: `exp_init` and `calculate_exponential` in
     ckernel_sfpu_exp.h (`APPROXIMATION_MODE` without clamping), after Schraudolph 1999.
     """
+    from pytest_ttbringup.emulation.numerics.compiled import functions
+
+    *arrays, result = flat(x)
+    functions.coarse_exp(*arrays, coarse_slope(scale), fp32)
+    return result
+
+
+def coarse_slope(scale: float) -> float:
+    """What `coarse_exp` multiplies by, in units of a float's first bits; held in float32."""
     import torch
 
-    slope = float(torch.tensor(256 * 1.4426950408889634) * torch.tensor(scale))
-    units = (x.double() * slope + 32500.818359375).float().round().clamp(0, 32767).nan_to_num().to(torch.int32)
-    powers = ((units << 15) if fp32 else (units >> 1) << 16).view(torch.float32)
-    return torch.where(x.isnan(), x, powers)
+    return float(torch.tensor(256 * 1.4426950408889634) * torch.tensor(scale))
 
 
 def sigmoid(x: torch.Tensor) -> torch.Tensor:
     """1 / (1 + exp(-x)) with that exp (ckernel_sfpu_sigmoid.h)."""
-    return to_bfloat16_even(_sigmoid(x))
+    from pytest_ttbringup.emulation.numerics.compiled import functions
+
+    *arrays, result = flat(x)
+    functions.sigmoid(*arrays)
+    return result
 
 
 def silu(x: torch.Tensor) -> torch.Tensor:
     """X * sigmoid(x), the sigmoid not rounded (ckernel_sfpu_silu.h)."""
-    return to_bfloat16_even(x * _sigmoid(x))
+    from pytest_ttbringup.emulation.numerics.compiled import functions
+
+    *arrays, result = flat(x)
+    functions.silu(*arrays)
+    return result
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +77,9 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
     square = (x * x).contiguous()
     powers = (7.9821413868e-8, -3.8082057209e-6, 8.1812159812e-5, -1.0717806322e-3, 9.7720050615e-3, -6.6361041488e-2)
     core = x * (0.5 + x * _polynomial(square, *powers, 0.39894227818))
-    tail = _exp_21f(square * -0.5) * _polynomial(x, 7.5950479368e-4, 1.3809983619e-2, 9.5413386822e-2, 0.30369991064)
+    tail = _exp_21f(square * -0.5, rounded=False) * _polynomial(
+        x, 7.5950479368e-4, 1.3809983619e-2, 9.5413386822e-2, 0.30369991064
+    )
     low = x * ((tail + 0.375) - 0.375)
     result = torch.where(x >= 2.78125, x, torch.where(x >= -3.125, core, low))
     return to_bfloat16_even(torch.where(x > -5.54259443, result, torch.where(x.isnan(), x, 0.0)))
@@ -118,34 +135,12 @@ PARAMETERS = {"softplus": ("beta", "threshold")}
 """What these functions take besides x, in the order in which TT-NN fuses them."""
 
 
-def _exp_21f(x: torch.Tensor, last: float = 1.0017248) -> torch.Tensor:
-    """2 ** t by writing t * 2 ** 23 as bits: its integer part becomes the exponent, and a quadratic in its fraction
-    the mantissa.
-    """
-    import torch
+def _exp_21f(x: torch.Tensor, last: float = 1.0017248, *, rounded: bool = True) -> torch.Tensor:
+    from pytest_ttbringup.emulation.numerics.compiled import functions
 
-    t = (x * 1.4426950216293335).add_(127.0).clamp_(0.0, 255.0)
-    z = (t * 2.0**23).nan_to_num_().to(torch.int32)
-    mantissa = _polynomial((z & 0x7FFFFF).float(), 4.791750143340323e-15, 7.839635491371155e-08, last)
-    y = ((mantissa.view(torch.int32) & 0x7FFFFF) | (z & 0x7F800000)).view(torch.float32)
-    y = torch.where(t < 1.0, 0.0, torch.where(t >= 255.0, float("inf"), y))
-    return torch.where(x.isnan(), x, y)
-
-
-def _sigmoid(x: torch.Tensor) -> torch.Tensor:
-    return _reciprocal(1.0 + _exp_21f(-x))
-
-
-def _reciprocal(x: torch.Tensor) -> torch.Tensor:
-    """A quadratic and one step of Newton's method on the mantissa (`sfpu_reciprocal_iter<1>`, ckernel_sfpu_recip.h)."""
-    import torch
-
-    bits = x.view(torch.int32)
-    m = ((bits & 0x7FFFFF) | -0x40800000).view(torch.float32)  # -1 … -2
-    y = _polynomial(m, 0.3232325017452240, 1.4545459747314453, 2.1212124824523926)
-    y = (m * y).add_(1.0).mul_(y).add_(y)
-    inverse_power = (0x7F000000 - (bits & 0x7F800000)).view(torch.float32)
-    return torch.where((x >= 1.0) & (x < 2.0**100), y * inverse_power, x.reciprocal())
+    *arrays, result = flat(x)
+    functions.exp(*arrays, last, rounded)
+    return result
 
 
 def _polynomial(x: torch.Tensor, first: float, *others: float) -> torch.Tensor:

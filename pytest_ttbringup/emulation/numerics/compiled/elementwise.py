@@ -1,38 +1,90 @@
-"""Element-wise products on the matrix unit."""
+"""Element-wise sums, products and roundings.
+
+A second operand [rows * row_step + columns * column_step] has a value for each element (steps `columns` and 1), for
+each row (1 and 0), for each column (0 and 1), or one in all.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import float32, int32, njit
+from numba import njit
 
-from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
+from pytest_ttbringup.emulation.numerics.compiled.scalars import added, away, even, multiplied_bf16, multiplied_fp32
 
 Array = npt.NDArray[np.float32]
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def multiply_bf16(a: Array, b: Array, out: Array, phases: int) -> None:
-    """Add the products of flat arrays to BF16 destinations, phase by phase: `a` in SrcA, `b` in SrcB (ttsim, `elwmul`).
+def add(a: Array, b: Array, out: Array, row_step: int, column_step: int, fp32: bool) -> None:
+    """Add `b` to `a` [rows, columns], as `adding.add` does."""
+    for i in range(a.shape[0]):
+        x, to = a[i], out[i]
+        y = b[i * row_step : i * row_step + (a.shape[1] if column_step else 1)]
+        if column_step and fp32:
+            for j in range(x.shape[0]):
+                to[j] = added(x[j], y[j], True)
+        elif column_step:
+            for j in range(x.shape[0]):
+                to[j] = added(x[j], y[j], False)
+        else:
+            one = y[0]
+            for j in range(x.shape[0]):
+                to[j] = added(x[j], one, fp32)
 
-    Operands are of BF16, a block format or TF32, below 2 ** 50 or so. Roundings are done as `bf16_step` does them: a
-    product's halves go up, a destination's away from zero.
-    """
-    exponent_bits, unit_bits = int32(0x7F800000), int32((13 << 23) | 0x400000)
-    for phase in range(phases):
-        below = int32((127 + (5 if phase & 1 else 0) + (7 if phase & 2 else 0)) << 23)
-        a_kept, a_before = (int32(-0x4000), int32(-0x80000)) if phase & 1 else (int32(-0x80000), int32(0))
-        b_kept, b_before = (int32(-0x2000), int32(-0x20000)) if phase & 2 else (int32(-0x20000), int32(0))
-        for i in range(a.shape[0]):
-            x, y = as_int(a[i]), as_int(b[i])
-            left = as_float(x & a_kept) - as_float(x & a_before)
-            right = as_float(y & b_kept) - as_float(y & b_before)
-            product = left * right
-            exponent = int32(int32(x & exponent_bits) + int32(y & exponent_bits) - below)
-            exponent = max(exponent, int32(0)) if product != float32(0) else int32(0)
-            old = out[i]
-            unit = as_float(int32(max(exponent, as_int(old) & exponent_bits) + unit_bits))
-            product += as_float(exponent) * float32(2.0**-12)
-            away = old * float32(1 + 2.0**-20)
-            total = ((product + unit) - unit) + ((away + unit) - unit)
-            out[i] = as_float(int32(as_int(total) + int32(0x8000)) & int32(-0x10000))
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def multiply_fp32(a: Array, b: Array, out: Array, row_step: int, column_step: int, phases: int) -> None:
+    """Multiply `a` [rows, columns], in SrcA, by `b`, in SrcB, with FP32 destinations."""
+    for i in range(a.shape[0]):
+        x, to = a[i], out[i]
+        y = b[i * row_step : i * row_step + (a.shape[1] if column_step else 1)]
+        if column_step:
+            for j in range(x.shape[0]):
+                to[j] = multiplied_fp32(x[j], y[j], phases)
+        else:
+            one = y[0]
+            for j in range(x.shape[0]):
+                to[j] = multiplied_fp32(x[j], one, phases)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def multiply_bf16(a: Array, b: Array, out: Array, row_step: int, column_step: int, phases: int) -> None:
+    """The same with BF16 destinations."""
+    for i in range(a.shape[0]):
+        x, to = a[i], out[i]
+        y = b[i * row_step : i * row_step + (a.shape[1] if column_step else 1)]
+        if column_step:
+            for j in range(x.shape[0]):
+                to[j] = multiplied_bf16(x[j], y[j], phases)
+        else:
+            one = y[0]
+            for j in range(x.shape[0]):
+                to[j] = multiplied_bf16(x[j], one, phases)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def round_away(values: Array, out: Array) -> None:
+    """Flat values to BF16, ties away from zero."""
+    for i in range(values.shape[0]):
+        out[i] = away(values[i])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def round_even(values: Array, out: Array) -> None:
+    """Flat values to BF16, ties to even."""
+    for i in range(values.shape[0]):
+        out[i] = even(values[i])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def rotate(x: Array, rotated: Array, cos: Array, sin: Array, out: Array, phases: int, fp32: bool) -> None:
+    """X * cos + rotated * sin of flat arrays; the products and their sum are packed to BF16."""
+    if fp32:
+        for i in range(x.shape[0]):
+            first, second = multiplied_fp32(x[i], cos[i], phases), multiplied_fp32(rotated[i], sin[i], phases)
+            out[i] = away(added(away(first), away(second), True))
+    else:
+        for i in range(x.shape[0]):
+            first, second = multiplied_bf16(x[i], cos[i], phases), multiplied_bf16(rotated[i], sin[i], phases)
+            out[i] = added(away(first), away(second), False)  # plain products are not in BF16 yet

@@ -42,7 +42,7 @@ def exact(
         weight_powers: as `powers`, of the weights, in the panel's order.
         phase_exponent: by how much the phase's parts lie below their operands' exponents.
         fp32: whether destinations are FP32, else BF16; LLVM makes two loops of it.
-        destination: [WIDTH], updated.
+        destination: [WIDTH] or the first of them, updated.
     """
     p, q, d = weights, weight_powers, destination
     unit = as_float(((int32(140) + phase_exponent) << int32(23)) | int32(0x400000))  # 1.5 * 2 ** 13 in the phase
@@ -86,7 +86,7 @@ def exact(
         powers[14],
         powers[15],
     )
-    for j in range(WIDTH):
+    for j in range(destination.shape[0]):
         top = max(x0 * q[j], x1 * q[WIDTH + j])
         top = max(top, max(x2 * q[2 * WIDTH + j], x3 * q[3 * WIDTH + j]))
         top = max(top, max(x4 * q[4 * WIDTH + j], x5 * q[5 * WIDTH + j]))
