@@ -48,6 +48,11 @@ def test_prefill_then_decode_users_do_not_mix(model: BringupModel, prefilling: G
     full_model.test_full_model_users_do_not_mix(model, prefilling, compare)
 
 
+def test_prefill_then_decode_users_join_and_leave(model: BringupModel, prefilling: Generator, compare: Compare) -> None:
+    """Who joins is prefilled beside users who write: in data parallel at the same row of other instances, too."""
+    full_model.test_full_model_users_join_and_leave(model, prefilling, compare)
+
+
 def test_prefill_agrees_with_prefill_by_decode(
     model: BringupModel,
     generator: Generator,

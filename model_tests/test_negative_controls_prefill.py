@@ -161,7 +161,12 @@ def test_without_a_fault_attention_is_green(
 def test_a_padding_row_for_the_last_token_turns_the_stack_red(
     model: BringupModel, causal_lm: CausalLM, as_prefill: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PrefillChunk, "last_row_in_tile", property(lambda _: 31))
+    last_logits = CausalLM.last_logits
+
+    def behind(self: CausalLM, hidden: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
+        return last_logits(self, hidden, replace(chunk, last_rows=ttnn.add(chunk.last_rows, 1)))
+
+    monkeypatch.setattr(CausalLM, "last_logits", behind)
     with pytest.raises(AssertionError, match=r"PCC -?\d\.\d+ < 0\.999 +prefill_stack: the last token's logits"):
         layers.test_prefill_stack(model, 200, "contiguous", causal_lm, as_prefill, lambda _: None)
 
