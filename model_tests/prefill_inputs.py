@@ -17,7 +17,7 @@ from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.kv_cache import KVCache
 from ttnn_models.paged_kv_cache import PagedKVCache
-from ttnn_models.parallelism import Parallelism
+from ttnn_models.parallelism import Form, Parallelism
 from ttnn_models.precision import DEFAULT_PRECISION, PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk
 
@@ -96,15 +96,13 @@ def chunk_of(
 
 
 def padded(
-    mesh_device: ttnn.MeshDevice, parallelism: Parallelism, inputs: Sequence[torch.Tensor], rows: int
+    mesh_device: ttnn.MeshDevice, parallelism: Parallelism, inputs: Sequence[torch.Tensor], rows: int, form: Form
 ) -> ttnn.Tensor:
-    """[S', D] of each instance → the residual's [1, 1, S, D]: behind the tokens come rows of noise, which must not
-    matter.
-    """
+    """[S', D] of each instance → [1, 1, S, D] in such a form: behind the tokens is noise, which must not matter."""
     generator = torch.Generator().manual_seed(2)
     scale, width = 3 * inputs[0].std(), inputs[0].shape[1]
     filled = [torch.cat([x, torch.randn(rows - len(x), width, generator=generator) * scale]) for x in inputs]
-    spread = parallelism.spread("residual", "residual", prefill=True)
+    spread = parallelism.spread(form, form, prefill=True)
     placed: ttnn.Tensor = to_mesh(torch.stack(filled)[:, None], lambda: mesh_device, spread)
     return placed
 

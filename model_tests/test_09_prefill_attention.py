@@ -65,7 +65,7 @@ def test_prefill_attention(
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, [len(x) for x in inputs])
     tables = rotary.prefill_tables(chunk.positions)
-    x = padded(mesh_device, parallelism, inputs, chunk.rows)
+    x = padded(mesh_device, parallelism, inputs, chunk.rows, "whole")
     out = parallelism.prefilled(attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache))[:, 0]
     rows = [row[:length] for row, length in zip(out, chunk.lengths, strict=True)]
     compare_rows(compare, "prefill_attention output", parallelism, [it.output for it in expected], rows)
@@ -101,7 +101,7 @@ def test_prefill_attention_in_chunks(
         """The output of each instance; one whose text has ended takes no part any more."""
         parts = [x[start : start + length] for x in inputs]
         chunk = chunk_of(mesh_device, config, [len(part) for part in parts], start=start)
-        x = padded(mesh_device, parallelism, parts, chunk.rows)
+        x = padded(mesh_device, parallelism, parts, chunk.rows, "whole")
         tables = rotary.prefill_tables(chunk.positions)
         out = parallelism.prefilled(attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=caches[name]))
         return [row[: len(part)] for row, part in zip(out[:, 0], parts, strict=True)]
@@ -150,7 +150,7 @@ def test_prefill_attention_agrees_with_decode(
     prefilled, decoded = (new_cache(cache, mesh_device, model_config, precision) for _ in range(2))
     chunk = chunk_of(mesh_device, model_config, [len(x) for x in inputs])
     out = attention.prefill(
-        padded(mesh_device, parallelism, inputs, chunk.rows),
+        padded(mesh_device, parallelism, inputs, chunk.rows, "whole"),
         chunk=chunk,
         rotary_tables=rotary.prefill_tables(chunk.positions),
         kv_cache=prefilled,
@@ -162,7 +162,7 @@ def test_prefill_attention_agrees_with_decode(
         rows = [x[min(position, len(x) - 1)].expand(DECODE_BATCH, -1) for x in inputs]
         positions[USER::DECODE_BATCH] = torch.tensor([position if position < len(x) else -1 for x in inputs])
         state = decode_state(mesh_device, positions, parallelism=parallelism)
-        spread = parallelism.spread("residual", "residual")
+        spread = parallelism.spread("whole", "residual")
         out = attention.decode(
             to_mesh(torch.cat(rows)[None, None], lambda: mesh_device, spread),
             positions=state.positions,

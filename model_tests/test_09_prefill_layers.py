@@ -69,7 +69,7 @@ def test_prefill_layer(
     before = read_history(kv_cache)
     chunk = chunk_of(mesh_device, config, [len(x) for x in inputs])
     tables = rotary.prefill_tables(chunk.positions)
-    x = padded(mesh_device, parallelism, inputs, chunk.rows)
+    x = padded(mesh_device, parallelism, inputs, chunk.rows, "residual")
     out = parallelism.prefilled(decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache))[:, 0]
     rows = [row[:length] for row, length in zip(out, chunk.lengths, strict=True)]
     outputs = [it.output for it in expected]
