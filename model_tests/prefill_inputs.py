@@ -67,8 +67,8 @@ def lengths_of(parallelism: Parallelism, tokens: int) -> list[int]:
 def texts_of(model: BringupModel, parallelism: Parallelism, tokens: int) -> list[list[int]]:
     """A text of such a length for each instance, each from another token of the passage on.
 
-    From its beginning: where a text starts in the middle of a word, SmolLM2's bfloat8_b LM head moves all logits by more
-    than stage 9 lets pass, on one chip as well.
+    From its beginning: where a text starts in the middle of a word, SmolLM2's bfloat8_b LM head moves all logits
+    by more than stage 9 lets pass, on one chip as well.
     """
     passage = model.passage(tokens)
     return [passage[place : place + length] for place, length in enumerate(lengths_of(parallelism, tokens))]
