@@ -42,7 +42,7 @@ def parallelism(mesh_device: ttnn.MeshDevice) -> Parallelism:
     """Several instances."""
     shape = tuple(mesh_device.shape)
     if shape == (1, 1):
-        pytest.skip("a fault between instances wants several chips; for instance --tt-system=t3000 --tt-mesh=1x2")
+        pytest.skip("a fault between instances wants several chips; for instance --tt-mesh=1x2")
     return Parallelism.over(shape, "dp" if 1 in shape else "dpxtp")
 
 
@@ -212,7 +212,7 @@ def test_a_stale_sum_is_red(
 ) -> None:
     """The last chip did not get the new sum, and goes on with an older one."""
     if parallelism.tensor == 1:
-        pytest.skip("chips that are an instance each share no sums; for instance --tt-system=t3000 --tt-mesh=2x2")
+        pytest.skip("chips that are an instance each share no sums; for instance --tt-mesh=2x2")
     all_reduce = Collectives.all_reduce
     last = parallelism.data * parallelism.tensor - 1
 
