@@ -89,7 +89,7 @@ def emulated_step(model: Any, arguments: argparse.Namespace, mesh_device: Any, *
 
 
 def emulated_prefill(model: Any, arguments: argparse.Namespace, mesh_device: Any, prompt: Sequence[int]) -> Function:
-    """A prompt through all layers at once, its K and V to the caches, and the logits of its last tile of 32 tokens."""
+    """A prompt through all layers at once, its K and V to the caches, and the logits behind its last token."""
     from ttnn_models.prefill_chunk import PrefillChunk
 
     causal_lm = causal_lm_of(model, arguments, mesh_device, max_seq_len=len(prompt))
@@ -98,7 +98,7 @@ def emulated_prefill(model: Any, arguments: argparse.Namespace, mesh_device: Any
     def prefill() -> None:
         import ttnn
 
-        chunk = PrefillChunk.of(mesh_device, causal_lm.config, prompt, user=0)
+        chunk = PrefillChunk.of(mesh_device, causal_lm.config, [prompt], user=0)
         hidden = causal_lm.prefill(chunk, caches)
         logits = causal_lm.last_logits(hidden, chunk)
         ttnn.to_torch(logits)

@@ -6,7 +6,6 @@ pytest reads this file even for `pytest --help`, so what is heavy is imported wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from ttnn_models.parallelism import Parallelism
     from ttnn_models.precision import PrecisionConfig
     from ttnn_models.rotary_embedding import RotaryEmbedding
-    from ttnn_models.submeshes import Submeshes
     from ttnn_models.weights import WeightCache
 
     from pytest_ttbringup.reference.model import BringupModel
@@ -160,41 +158,11 @@ def generator(causal_lm: CausalLM, _built: dict[str, Any]) -> Generator:
 
 
 @pytest.fixture
-def prefilling(
-    model: BringupModel,
-    causal_lm: CausalLM,
-    generator: Generator,
-    model_precision: ModelPrecision,
-    weight_cache: WeightCache,
-    progress: Callable[[str], None],
-    _built: dict[str, Any],
-) -> Generator | Submeshes:
-    """As `generator`, on the same KV caches, but it prefills prompts; in data parallel a model on each submesh does."""
+def prefilling(causal_lm: CausalLM, generator: Generator, _built: dict[str, Any]) -> Generator:
+    """As `generator`, on the same KV caches, but it prefills prompts."""
     from ttnn_models.generator import Generator
-    from ttnn_models.submeshes import Submeshes
 
     if "prefilling" not in _built:
-        if causal_lm.parallelism.data > 1:
-            _built["prefilling"] = Submeshes.from_weights(
-                causal_lm.mesh_device,
-                replace(causal_lm.config, parallelism=replace(causal_lm.parallelism, data=1)),
-                model.reference.state_dict(),
-                precision=model_precision,
-                weight_cache=weight_cache,
-                report=progress,
-                prefill=True,
-            )
-        else:
-            _built["prefilling"] = Generator(causal_lm, prefill=True, kv_caches=generator.kv_caches)
-    kept: Generator | Submeshes = _built["prefilling"]
+        _built["prefilling"] = Generator(causal_lm, prefill=True, kv_caches=generator.kv_caches)
+    kept: Generator = _built["prefilling"]
     return kept
-
-
-@pytest.fixture
-def one_instance(parallelism: Parallelism) -> None:
-    """Skips a test that prefills by one model over the whole mesh where that holds several instances."""
-    if parallelism.data > 1:
-        pytest.skip(
-            f"prefill reads one user at a time, and the mesh holds {parallelism.data} instances: in data parallel each "
-            "submesh prefills for itself (test_prefill_then_decode)"
-        )

@@ -1,9 +1,13 @@
-"""What the prefill rungs feed both sides: one user's rows, and a KV cache that holds something else already.
+"""What the prefill rungs feed both sides: rows of one user of each instance, and KV caches that hold something already.
 
-Shapes: S rows, D hidden, B users, K KV heads, P positions, h head size.
+Each instance has rows of its own, and the first has the most.
+
+Shapes: I instances, S rows, D hidden, B users, K KV heads, P positions, h head size.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -13,15 +17,18 @@ from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.kv_cache import KVCache
 from ttnn_models.paged_kv_cache import PagedKVCache
-from ttnn_models.parallelism import Parallelism
+from ttnn_models.parallelism import Form, Parallelism
 from ttnn_models.precision import DEFAULT_PRECISION, PrecisionConfig
 from ttnn_models.prefill_chunk import PrefillChunk
 
 from pytest_ttbringup.fixtures.compare import Compare
-from pytest_ttbringup.reference.model import BringupModel
+from pytest_ttbringup.fixtures.tensors import to_mesh
+from pytest_ttbringup.reference.activations import Point
+from pytest_ttbringup.reference.layer import LayerOutput
+from pytest_ttbringup.reference.model import BringupModel, LayerKey
 
 USER = 5
-"""Whose cache is filled: neither the first nor the last of a batch."""
+"""Whose cache is filled, on each instance: neither the first nor the last of a batch."""
 
 LENGTHS = (
     pytest.param(128, id="128"),
@@ -52,17 +59,86 @@ def _context(model: BringupModel) -> int:
     return int(model.config.max_position_embeddings)
 
 
+def lengths_of(parallelism: Parallelism, tokens: int) -> list[int]:
+    """So many tokens for the first instance, and evenly fewer for each that follows."""
+    return [-(-tokens * (parallelism.data - instance) // parallelism.data) for instance in range(parallelism.data)]
+
+
+def texts_of(model: BringupModel, parallelism: Parallelism, tokens: int) -> list[list[int]]:
+    """A text of such a length for each instance, each from another token of the passage on.
+
+    From its beginning: where a text starts in the middle of a word, SmolLM2's bfloat8_b LM head moves all logits
+    by more than stage 9 lets pass, on one chip as well.
+    """
+    passage = model.passage(tokens)
+    return [passage[place : place + length] for place, length in enumerate(lengths_of(parallelism, tokens))]
+
+
+def rows_of(
+    model: BringupModel, parallelism: Parallelism, tokens: int, *, layer: LayerKey, point: Point
+) -> list[torch.Tensor]:
+    """Activations [S', D] of such a length for each instance."""
+    return [
+        model.prefill_activations(length, layer=layer, point=point, seed=model.seed + 100 * instance)
+        for instance, length in enumerate(lengths_of(parallelism, tokens))
+    ]
+
+
+def instances_rows(
+    model: BringupModel, parallelism: Parallelism, rows: int, *, layer: LayerKey, point: Point = "layer"
+) -> torch.Tensor:
+    """Activations [I, 1, S, D], as many for each instance."""
+    drawn = model.prefill_activations(parallelism.data * rows, layer=layer, point=point)
+    return drawn.reshape(parallelism.data, 1, rows, -1)
+
+
 def chunk_of(
-    mesh_device: ttnn.MeshDevice, config: ModelConfig, tokens: int, *, user: int = USER, start: int = 0
+    mesh_device: ttnn.MeshDevice, config: ModelConfig, lengths: Sequence[int], *, user: int = USER, start: int = 0
 ) -> PrefillChunk:
     """A chunk for a module that sees no tokens but only their activations."""
-    return PrefillChunk.of(mesh_device, config, [0] * tokens, user=user, start=start)
+    return PrefillChunk.of(mesh_device, config, [[0] * length for length in lengths], user=user, start=start)
 
 
-def padded(x: torch.Tensor, rows: int) -> torch.Tensor:
-    """[S', D] → [1, 1, S, D]: behind the tokens come rows of padding, which hold what must not matter."""
-    noise = torch.randn(rows - len(x), x.shape[1], generator=torch.Generator().manual_seed(2)) * 3 * x.std()
-    return torch.cat([x, noise])[None, None]
+def padded(
+    mesh_device: ttnn.MeshDevice, parallelism: Parallelism, inputs: Sequence[torch.Tensor], rows: int, form: Form
+) -> ttnn.Tensor:
+    """[S', D] of each instance → [1, 1, S, D] in such a form: behind the tokens is noise, which must not matter."""
+    generator = torch.Generator().manual_seed(2)
+    scale, width = 3 * inputs[0].std(), inputs[0].shape[1]
+    filled = [torch.cat([x, torch.randn(rows - len(x), width, generator=generator) * scale]) for x in inputs]
+    spread = parallelism.spread(form, form, prefill=True)
+    placed: ttnn.Tensor = to_mesh(torch.stack(filled)[:, None], lambda: mesh_device, spread)
+    return placed
+
+
+def by_chip(tensor: ttnn.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> ttnn.Tensor:
+    """Integers of which each chip's part is changed, for negative controls."""
+    held = [ttnn.to_torch(part).long() for part in ttnn.get_device_tensors(tensor)]
+    parts = torch.cat([change(part) for part in held]).int()
+    device = tensor.device()
+    return ttnn.from_torch(
+        parts,
+        dtype=tensor.dtype,
+        layout=tensor.layout,
+        device=device,
+        memory_config=ttnn.DRAM_MEMORY_CONFIG,
+        mesh_mapper=ttnn.ShardTensorToMesh(device, dim=0),
+    )
+
+
+def compare_rows(
+    compare: Compare,
+    name: str,
+    parallelism: Parallelism,
+    expected: Sequence[torch.Tensor],
+    actual: Sequence[torch.Tensor],
+    *,
+    axes: tuple[str, ...] = ("position", "dim"),
+    pcc_threshold: float | None = None,
+) -> None:
+    """Compare what each instance gives, with its own reference; the failure names the chips."""
+    for instance, (reference, rows) in enumerate(zip(expected, actual, strict=True)):
+        compare(reference, rows, name=f"{name}{parallelism.chips(instance)}", axes=axes, pcc_threshold=pcc_threshold)
 
 
 def new_cache(
@@ -89,22 +165,28 @@ def used_cache(
 def compare_cache(
     compare: Compare,
     name: str,
-    expected: tuple[torch.Tensor, torch.Tensor],
+    parallelism: Parallelism,
+    expected: Sequence[LayerOutput],
     before: tuple[torch.Tensor, torch.Tensor],
     kv_cache: KVCache,
     *,
     user: int = USER,
 ) -> None:
-    """K and V [K, S, h] of a prefill at all its positions; and that no other position changed, of any user.
+    """K and V [K, S, h] of each instance's prefill at all its positions; and that no other position of anybody changed.
 
-    Only the rest of the last token's tile may have: decode overwrites it before it looks there. In data parallel every
-    instance has prefilled the same, for its own user of that number.
+    Only padding up to the end of the longest one's last tile may have: decode overwrites it before it looks there.
     """
-    length = expected[0].shape[1]
-    end = -(-length // 32) * 32
-    for part, reference, old, new in zip(("key", "value"), expected, before, read_history(kv_cache), strict=True):
-        for row in range(user, len(new), DECODE_BATCH):
-            compare(reference, new[row, :, :length], name=f"{name} {part}", axes=("head", "position", "dim"))
-            new[row, :, :end] = old[row, :, :end]
+    pasts = [(output.keys, output.values) for output in expected]
+    end = -(-max(key.shape[1] for key, _ in pasts) // 32) * 32
+    for number, (part, old, new) in enumerate(zip(("key", "value"), before, read_history(kv_cache), strict=True)):
+        own = new[user::DECODE_BATCH]
+        references = [past[number] for past in pasts]
+        cached = [rows[:, : past.shape[1]] for rows, past in zip(own, references, strict=True)]
+        axes = ("head", "position", "dim")
+        compare_rows(compare, f"{name} {part}", parallelism, references, cached, axes=axes)
+        new[user::DECODE_BATCH, :, :end] = old[user::DECODE_BATCH, :, :end]
         changed = (new != old).any(dim=-1).nonzero().tolist()
-        compare.check(f"no other {part} changes", not changed, f"changed at [user, head, position] {changed[:3]}")
+        where = parallelism.chips(changed[0][0] // DECODE_BATCH) if changed else ""
+        compare.check(
+            f"no other {part} changes", not changed, f"changed at [user, head, position] {changed[:3]}{where}"
+        )

@@ -33,11 +33,14 @@ def accuracy_by_instance(
     generator: Generator,
     teacher_forcing: TeacherForcing,
     progress: Callable[[str], None],
+    *,
+    prefilled: int = 0,
 ) -> list[TokenAccuracy]:
-    """The text is read by the first user of every instance, and each is judged."""
+    """The text is read by the first user of every instance, the first tokens by prefill, and each is judged."""
     text = model.passage(POSITIONS + 1)
     expected = reference_logits(model.reference, text[:-1])
     users = range(0, generator.users, DECODE_BATCH)  # the first of every instance
     texts = [text[:-1] if user in users else [text[0]] for user in range(users[-1] + 1)]
-    logits = generator.forced_logits(texts, report=progress)
+    lengths = [prefilled if user in users else 0 for user in range(len(texts))]
+    logits = generator.forced_logits(texts, prefilled=lengths, report=progress)
     return [teacher_forcing(logits[user], expected, text[1:], top1=0.90, top5=0.99) for user in users]

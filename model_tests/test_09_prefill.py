@@ -1,6 +1,6 @@
-"""Stage 9: prefill of one user among 32: the modules that keep nothing, each alone; attention and the layers follow.
+"""Stage 9: prefill of one user of each instance: the modules that keep nothing; attention and the layers follow.
 
-Shapes: S rows, D hidden, H heads, K KV heads, h head size, V vocabulary.
+Shapes: I instances, S rows, D hidden, H heads, K KV heads, h head size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from prefill_inputs import (
     ROWS,
     USER,
     chunk_of,
-    padded,
+    compare_rows,
+    instances_rows,
+    lengths_of,
     prefill_config,
     tokens_of,
 )
@@ -54,8 +56,8 @@ def test_prefill_rms_norm(
 ) -> None:
     reference = getattr(model.reference_layer(layer), norm)
     rms_norm = RMSNorm(mesh_device, model_config, reference.weight, precision=precision)
-    x = model.prefill_activations(tokens, layer=layer)[None, None]
-    spread = model_config.parallelism.spread("residual", "whole", users=False)
+    x = instances_rows(model, model_config.parallelism, tokens, layer=layer)
+    spread = model_config.parallelism.spread("residual", "whole", prefill=True)
     compare(reference, rms_norm.prefill, x, axes=ROWS, pcc_threshold=NORM_PCC, spread=spread)
 
 
@@ -73,28 +75,28 @@ def test_prefill_rotary(
     config = prefill_config(model, tokens, parallelism)
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = model.reference_layer(layer).self_attn
-    chunk = chunk_of(mesh_device, config, tokens)
-    x = padded(model.prefill_activations(tokens, layer=layer, point="attention"), chunk.rows)[0, 0]
+    chunk = chunk_of(mesh_device, config, lengths_of(parallelism, tokens))
+    x = instances_rows(model, parallelism, chunk.rows, layer=layer, point="attention")[:, 0]
     heads = {
-        "query": attention.q_proj(x).unflatten(-1, (-1, config.head_dim)),  # [S, H, h]
-        "key": attention.k_proj(x).unflatten(-1, (-1, config.head_dim)),  # [S, K, h]
+        "query": attention.q_proj(x).unflatten(-1, (-1, config.head_dim)),  # [I, S, H, h]
+        "key": attention.k_proj(x).unflatten(-1, (-1, config.head_dim)),  # [I, S, K, h]
     }
-    expected = reference_rotary(model.config, heads["query"], heads["key"], torch.arange(chunk.rows))
+    positions = torch.arange(chunk.rows).repeat(parallelism.data)
+    flat = (rows.flatten(0, 1) for rows in heads.values())
+    expected = reference_rotary(model.config, *flat, positions)
     tables = rotary.prefill_tables(chunk.positions)
     for (name, x), rotated in zip(heads.items(), expected, strict=True):
         on_device = ttnn.from_torch(
-            to_interleaved(x).transpose(0, 1)[None],  # [1, n, S, h]
+            to_interleaved(x).transpose(1, 2),  # [I, n, S, h]
             dtype=ttnn.bfloat16,
             layout=ttnn.TILE_LAYOUT,
             device=mesh_device,
+            mesh_mapper=parallelism.to_mesh(mesh_device, data=0),
         )
-        out = parallelism.join(rotary.prefill(on_device, tables)).float()
-        compare(
-            rotated.transpose(0, 1),
-            from_interleaved(out[0]),
-            name=f"prefill_rotary {name}",
-            axes=("head", "position", "dim"),
-        )
+        out = from_interleaved(parallelism.join(rotary.prefill(on_device, tables), data=0).float())
+        references = rotated.unflatten(0, (parallelism.data, -1)).transpose(1, 2)
+        axes = ("head", "position", "dim")
+        compare_rows(compare, f"prefill_rotary {name}", parallelism, list(references), list(out), axes=axes)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -109,9 +111,10 @@ def test_prefill_mlp(
     compare: Compare,
 ) -> None:
     mlp = MLP(mesh_device, model_config, model.layer_weights(layer), precision=precision, weight_cache=weight_cache)
-    x = model.prefill_activations(padded_rows(tokens, tokens + 1024), layer=layer, point="mlp")
-    spread = model_config.parallelism.spread("whole", "residual", users=False)
-    compare(model.reference_layer(layer).mlp, mlp.prefill, x[None, None], axes=ROWS, spread=spread)
+    rows = padded_rows(tokens, tokens + 1024)
+    x = instances_rows(model, model_config.parallelism, rows, layer=layer, point="mlp")
+    spread = model_config.parallelism.spread("whole", "residual", prefill=True)
+    compare(model.reference_layer(layer).mlp, mlp.prefill, x, axes=ROWS, spread=spread)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -126,12 +129,18 @@ def test_prefill_embedding(
 ) -> None:
     tokens = tokens_of(model, tokens)
     config = prefill_config(model, tokens, parallelism)
-    text = torch.randint(config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(model.seed))
-    text[0], text[-1] = config.vocab_size - 1, 0
+    generator = torch.Generator().manual_seed(model.seed)
+    texts = []
+    for length in lengths_of(parallelism, tokens):
+        text = torch.randint(config.vocab_size, (length,), generator=generator)
+        text[0], text[-1] = config.vocab_size - 1, 0
+        texts.append(text)
     embedding = Embedding(mesh_device, config, model.weights(), precision=precision, weight_cache=weight_cache)
-    chunk = PrefillChunk.of(mesh_device, config, text.tolist(), user=USER)
-    rows = parallelism.prefilled(embedding.prefill(chunk.tokens), tokens)
-    compare(model.reference.model.embed_tokens(text)[None, None], rows, axes=ROWS)
+    chunk = PrefillChunk.of(mesh_device, config, [text.tolist() for text in texts], user=USER)
+    out = parallelism.prefilled(embedding.prefill(chunk.tokens))[:, 0]
+    expected = [model.reference.model.embed_tokens(text) for text in texts]
+    rows = [row[: len(text)] for row, text in zip(out, texts, strict=True)]
+    compare_rows(compare, "prefill_embedding", parallelism, expected, rows)
 
 
 @pytest.mark.parametrize("tokens", [*LENGTHS, LONG])
@@ -144,8 +153,9 @@ def test_prefill_lm_head(
     weight_cache: WeightCache,
     compare: Compare,
 ) -> None:
-    x = model.reference.model.norm(model.prefill_activations(padded_rows(tokens, tokens + 1024), layer="last"))
+    rows = padded_rows(tokens, tokens + 1024)
+    x = model.reference.model.norm(instances_rows(model, model_config.parallelism, rows, layer="last"))
     lm_head = LMHead(mesh_device, model_config, model.weights(), precision=precision, weight_cache=weight_cache)
-    spread = model_config.parallelism.spread("whole", "whole", users=False)
+    spread = model_config.parallelism.spread("whole", "whole", prefill=True)
     axes = (None, None, "position", "token")
-    compare(model.reference.lm_head, lm_head.prefill, x[None, None], axes=axes, spread=spread)
+    compare(model.reference.lm_head, lm_head.prefill, x, axes=axes, spread=spread)

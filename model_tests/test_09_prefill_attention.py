@@ -1,4 +1,4 @@
-"""Stage 9, continued: attention of one user among 32, whole and in chunks, and the KV cache it fills.
+"""Stage 9, continued: attention of one user of each instance, whole and in chunks, and the KV cache it fills.
 
 Every comparison looks at all tokens, and at K and V of all positions. Padding rows hold noise that must not matter.
 """
@@ -12,24 +12,26 @@ from decode_inputs import decode_state, read_history
 from prefill_inputs import (
     LENGTHS,
     LONG,
-    ROWS,
     USER,
     chunk_of,
     compare_cache,
+    compare_rows,
     new_cache,
     padded,
     prefill_config,
+    rows_of,
     tokens_of,
     used_cache,
 )
 from ttnn_models.attention import Attention
-from ttnn_models.config import ModelConfig
+from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.parallelism import Parallelism
 from ttnn_models.precision import PrecisionConfig
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import WeightCache
 
 from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.fixtures.tensors import to_mesh
 from pytest_ttbringup.reference.model import BringupModel, LayerKey
 from pytest_ttbringup.reference.prefill import reference_prefill_attention
 
@@ -52,8 +54,8 @@ def test_prefill_attention(
     """The output, and K and V of the cache: all that was written, and that nothing else was."""
     tokens = tokens_of(model, tokens)
     config = prefill_config(model, tokens, parallelism)
-    x = model.prefill_activations(tokens, layer=layer, point="attention")
-    expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
+    inputs = rows_of(model, parallelism, tokens, layer=layer, point="attention")
+    expected = [reference_prefill_attention(model.reference, model.layer_index(layer), x) for x in inputs]
 
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = Attention(
@@ -61,15 +63,13 @@ def test_prefill_attention(
     )
     kv_cache = used_cache(cache, mesh_device, config, precision)
     before = read_history(kv_cache)
-    chunk = chunk_of(mesh_device, config, tokens)
+    chunk = chunk_of(mesh_device, config, [len(x) for x in inputs])
     tables = rotary.prefill_tables(chunk.positions)
-
-    def prefill(x: ttnn.Tensor) -> torch.Tensor:
-        out = attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return parallelism.prefilled(out, tokens)
-
-    compare(lambda _: expected.output, prefill, padded(x, chunk.rows), name="prefill_attention output", axes=ROWS)
-    compare_cache(compare, "prefill_attention", expected[1:], before, kv_cache)
+    x = padded(mesh_device, parallelism, inputs, chunk.rows, "whole")
+    out = parallelism.prefilled(attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache))[:, 0]
+    rows = [row[:length] for row, length in zip(out, chunk.lengths, strict=True)]
+    compare_rows(compare, "prefill_attention output", parallelism, [it.output for it in expected], rows)
+    compare_cache(compare, "prefill_attention", parallelism, expected, before, kv_cache)
 
 
 @pytest.mark.parametrize("cache", ["contiguous", "paged"])
@@ -87,8 +87,8 @@ def test_prefill_attention_in_chunks(
     chunks = ((0, 128), (128, 128), (256, 77))
     tokens = sum(length for _, length in chunks)
     config = prefill_config(model, tokens, parallelism)
-    x = model.prefill_activations(tokens, layer=layer, point="attention")
-    expected = reference_prefill_attention(model.reference, model.layer_index(layer), x)
+    inputs = rows_of(model, parallelism, tokens, layer=layer, point="attention")
+    expected = [reference_prefill_attention(model.reference, model.layer_index(layer), x) for x in inputs]
 
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     attention = Attention(
@@ -97,31 +97,30 @@ def test_prefill_attention_in_chunks(
     caches = {name: used_cache(cache, mesh_device, config, precision) for name in ("whole", "chunks")}
     before = read_history(caches["chunks"])
 
-    def prefill(name: str, start: int, length: int) -> torch.Tensor:
-        chunk = chunk_of(mesh_device, config, length, start=start)
-        rows = ttnn.from_torch(
-            padded(x[start : start + length], chunk.rows),
-            dtype=ttnn.bfloat16,
-            layout=ttnn.TILE_LAYOUT,
-            device=mesh_device,
-        )
-        out = attention.prefill(
-            rows, chunk=chunk, rotary_tables=rotary.prefill_tables(chunk.positions), kv_cache=caches[name]
-        )
-        return parallelism.prefilled(out, length)[0, 0]
+    def prefill(name: str, start: int, length: int) -> list[torch.Tensor]:
+        """The output of each instance; one whose text has ended takes no part any more."""
+        parts = [x[start : start + length] for x in inputs]
+        chunk = chunk_of(mesh_device, config, [len(part) for part in parts], start=start)
+        x = padded(mesh_device, parallelism, parts, chunk.rows, "whole")
+        tables = rotary.prefill_tables(chunk.positions)
+        out = parallelism.prefilled(attention.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=caches[name]))
+        return [row[: len(part)] for row, part in zip(out[:, 0], parts, strict=True)]
 
-    out = torch.cat([prefill("chunks", start, length) for start, length in chunks])
+    in_chunks = [prefill("chunks", start, length) for start, length in chunks]
+    out = [torch.cat(parts) for parts in zip(*in_chunks, strict=True)]
     whole = prefill("whole", 0, tokens)
-    compare(expected.output, out, name="prefill_attention chunks", axes=("position", "dim"))
-    compare_cache(compare, "prefill_attention chunks", expected[1:], before, caches["chunks"])
-    compare(whole, out, name="prefill_attention chunks against whole", axes=("position", "dim"))
+    compare_rows(compare, "prefill_attention chunks", parallelism, [it.output for it in expected], out)
+    compare_cache(compare, "prefill_attention chunks", parallelism, expected, before, caches["chunks"])
+    compare_rows(compare, "prefill_attention chunks against whole", parallelism, whole, out)
     for part, one, other in zip(("key", "value"), *(map(read_history, caches.values())), strict=True):
         # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
-        compare(
-            one[USER, :, :tokens],
-            other[USER, :, :tokens],
-            name=f"prefill_attention {part} in chunks against whole",
-            axes=("head", "position", "dim"),
+        first, second = (
+            [rows[:, : len(x)] for rows, x in zip(past[USER::DECODE_BATCH], inputs, strict=True)]
+            for past in (one, other)
+        )
+        axes = ("head", "position", "dim")
+        compare_rows(
+            compare, f"prefill_attention {part} in chunks against whole", parallelism, first, second, axes=axes
         )
 
 
@@ -138,8 +137,8 @@ def test_prefill_attention_agrees_with_decode(
     compare: Compare,
 ) -> None:
     """One user's rows at once, and the same rows one decode step each: the same output, the same K and V."""
-    tokens = 40
-    x = model.prefill_activations(tokens, layer=layer, point="attention")
+    parallelism = model_config.parallelism
+    inputs = rows_of(model, parallelism, 40, layer=layer, point="attention")
     attention = Attention(
         mesh_device,
         model_config,
@@ -149,37 +148,35 @@ def test_prefill_attention_agrees_with_decode(
         weight_cache=weight_cache,
     )
     prefilled, decoded = (new_cache(cache, mesh_device, model_config, precision) for _ in range(2))
-    chunk = chunk_of(mesh_device, model_config, tokens)
-
-    def on_device(rows: torch.Tensor) -> ttnn.Tensor:
-        return ttnn.from_torch(rows, dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
-
-    at_once = model_config.parallelism.prefilled(
-        attention.prefill(
-            on_device(padded(x, chunk.rows)),
-            chunk=chunk,
-            rotary_tables=rotary.prefill_tables(chunk.positions),
-            kv_cache=prefilled,
-        ),
-        tokens,
-    )[0, 0]
-    step_by_step = []
-    positions = torch.full((32,), -1)
-    for position, row in enumerate(x):
-        positions[USER] = position
-        state = decode_state(mesh_device, positions)
+    chunk = chunk_of(mesh_device, model_config, [len(x) for x in inputs])
+    out = attention.prefill(
+        padded(mesh_device, parallelism, inputs, chunk.rows, "whole"),
+        chunk=chunk,
+        rotary_tables=rotary.prefill_tables(chunk.positions),
+        kv_cache=prefilled,
+    )
+    at_once = [row[: len(x)] for row, x in zip(parallelism.prefilled(out)[:, 0], inputs, strict=True)]
+    step_by_step: list[list[torch.Tensor]] = [[] for _ in inputs]
+    positions = torch.full((model_config.users,), -1)
+    for position in range(len(inputs[0])):
+        rows = [x[min(position, len(x) - 1)].expand(DECODE_BATCH, -1) for x in inputs]
+        positions[USER::DECODE_BATCH] = torch.tensor([position if position < len(x) else -1 for x in inputs])
+        state = decode_state(mesh_device, positions, parallelism=parallelism)
+        spread = parallelism.spread("whole", "residual")
         out = attention.decode(
-            on_device(row.expand(32, -1)[None, None]),
+            to_mesh(torch.cat(rows)[None, None], lambda: mesh_device, spread),
             positions=state.positions,
             rotary_tables=rotary.decode_tables(state.rotary_positions),
             kv_cache=decoded,
         )
-        step_by_step.append(model_config.parallelism.prefilled(out)[0, 0, USER])
-    compare(torch.stack(step_by_step), at_once, name="prefill_attention against decode", axes=("position", "dim"))
-    for part, one, other in zip(("key", "value"), read_history(decoded), read_history(prefilled), strict=True):
-        compare(
-            one[USER, :, :tokens],
-            other[USER, :, :tokens],
-            name=f"prefill_attention {part} against decode",
-            axes=("head", "position", "dim"),
+        users = parallelism.join(out, data=2, tensor_dim=parallelism.residual_dim)[0, 0, USER::DECODE_BATCH]
+        for steps, row, x in zip(step_by_step, users, inputs, strict=True):
+            steps += [row] if position < len(x) else []
+    expected = [torch.stack(steps) for steps in step_by_step]
+    compare_rows(compare, "prefill_attention against decode", parallelism, expected, at_once)
+    for part, *pasts in zip(("key", "value"), read_history(decoded), read_history(prefilled), strict=True):
+        first, second = (
+            [rows[:, : len(x)] for rows, x in zip(past[USER::DECODE_BATCH], inputs, strict=True)] for past in pasts
         )
+        axes = ("head", "position", "dim")
+        compare_rows(compare, f"prefill_attention {part} against decode", parallelism, first, second, axes=axes)

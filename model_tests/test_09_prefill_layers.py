@@ -1,4 +1,4 @@
-"""Stage 9, continued: prefill of one user among 32 through a decoder layer, then through the stack.
+"""Stage 9, continued: prefill of one user of each instance through a decoder layer, then through the stack.
 
 Every comparison looks at all tokens, and at K and V of all positions. Padding rows hold noise that must not matter.
 """
@@ -6,6 +6,7 @@ Every comparison looks at all tokens, and at K and V of all positions. Padding r
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -14,16 +15,19 @@ from decode_inputs import read_history
 from prefill_inputs import (
     LENGTHS,
     LONG,
-    ROWS,
     USER,
     chunk_of,
     compare_cache,
+    compare_rows,
     new_cache,
     padded,
     prefill_config,
+    rows_of,
+    texts_of,
     tokens_of,
     used_cache,
 )
+from ttnn_models.config import DECODE_BATCH
 from ttnn_models.decoder_layer import DecoderLayer
 from ttnn_models.model import CausalLM
 from ttnn_models.parallelism import Parallelism
@@ -55,31 +59,22 @@ def test_prefill_layer(
 ) -> None:
     tokens = tokens_of(model, tokens)
     config = prefill_config(model, tokens, parallelism)
-    x = model.prefill_activations(tokens, layer=layer)
-    expected = reference_prefill_layer(model.reference, model.layer_index(layer), x)
+    inputs = rows_of(model, parallelism, tokens, layer=layer, point="layer")
+    expected = [reference_prefill_layer(model.reference, model.layer_index(layer), x) for x in inputs]
     rotary = RotaryEmbedding(mesh_device, config, precision=precision)
     decoder_layer = DecoderLayer.from_weights(
         mesh_device, config, model.layer_weights(layer), rotary=rotary, precision=precision, weight_cache=weight_cache
     )
     kv_cache = used_cache("contiguous", mesh_device, config, precision)
     before = read_history(kv_cache)
-    chunk = chunk_of(mesh_device, config, tokens)
+    chunk = chunk_of(mesh_device, config, [len(x) for x in inputs])
     tables = rotary.prefill_tables(chunk.positions)
-
-    def prefill(x: ttnn.Tensor) -> torch.Tensor:
-        out = decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache)
-        return parallelism.prefilled(out, tokens)
-
-    compare(
-        lambda _: expected.output,
-        prefill,
-        padded(x, chunk.rows),
-        name="prefill_layer output",
-        axes=ROWS,
-        pcc_threshold=LAYER_PCC,
-        spread=parallelism.spread("residual", "residual", users=False),
-    )
-    compare_cache(compare, "prefill_layer", expected[1:], before, kv_cache)
+    x = padded(mesh_device, parallelism, inputs, chunk.rows, "residual")
+    out = parallelism.prefilled(decoder_layer.prefill(x, chunk=chunk, rotary_tables=tables, kv_cache=kv_cache))[:, 0]
+    rows = [row[:length] for row, length in zip(out, chunk.lengths, strict=True)]
+    outputs = [it.output for it in expected]
+    compare_rows(compare, "prefill_layer output", parallelism, outputs, rows, pcc_threshold=LAYER_PCC)
+    compare_cache(compare, "prefill_layer", parallelism, expected, before, kv_cache)
 
 
 @pytest.mark.parametrize("cache", ["contiguous", "paged"])
@@ -93,10 +88,11 @@ def test_prefill_stack(
     progress: Callable[[str], None],
 ) -> None:
     """A text through all layers: the hidden state, K and V after every layer, then the logits."""
-    text = model.passage(tokens)
-    expected = reference_prefill_stack(model.reference, text)
     mesh_device, config = causal_lm.mesh_device, causal_lm.config
-    chunk = PrefillChunk.of(mesh_device, config, text, user=USER)
+    parallelism = config.parallelism
+    texts = texts_of(model, parallelism, tokens)
+    expected = [reference_prefill_stack(model.reference, text) for text in texts]
+    chunk = PrefillChunk.of(mesh_device, config, texts, user=USER)
     caches = [new_cache(cache, mesh_device, config, layer.attention.precision) for layer in causal_lm.decoder.layers]
     layers = causal_lm.decoder.prefill_layers(
         causal_lm.embedding.prefill(chunk.tokens),
@@ -104,27 +100,24 @@ def test_prefill_stack(
         rotary_tables=causal_lm.rotary.prefill_tables(chunk.positions),
         kv_caches=caches,
     )
-    axes = ("position", "dim")
-    for number, (hidden, reference) in enumerate(zip(layers, expected.hidden, strict=True), start=1):
-        rows = config.parallelism.prefilled(hidden, tokens)[0, 0]
+
+    def tokens_of_each(rows: torch.Tensor) -> list[torch.Tensor]:
+        return [row[: len(text)] for row, text in zip(rows[:, 0], texts, strict=True)]
+
+    compared = partial(compare_rows, compare, pcc_threshold=STACK_PCC)
+    for number, (hidden, cached) in enumerate(zip(layers, caches, strict=True), start=1):
         name = f"prefill_stack after layer {number}"
-        compare(reference, rows, name=name, axes=axes, pcc_threshold=STACK_PCC)
-        for part, past, cached in zip(
-            ("keys", "values"),
-            (expected.keys[number - 1], expected.values[number - 1]),
-            read_history(caches[number - 1]),
-            strict=True,
-        ):
-            compare(
-                past,
-                cached[USER, :, :tokens],
-                name=f"{name}: {part}",
-                axes=("head", "position", "dim"),
-                pcc_threshold=STACK_PCC,
-            )
-        progress(f"layer {number} of {len(expected.hidden)} compared")
-    logits = config.parallelism.join(causal_lm.all_logits(hidden))[0, 0, :tokens]
-    compare(expected.logits, logits, name="prefill_stack logits", axes=("position", "token"), pcc_threshold=STACK_PCC)
-    last = config.parallelism.join(causal_lm.last_logits(hidden, chunk))[0, 0, chunk.last_row_in_tile]
+        references = [it.hidden[number - 1] for it in expected]
+        compared(name, parallelism, references, tokens_of_each(parallelism.prefilled(hidden)))
+        for part, history in zip(("keys", "values"), read_history(cached), strict=True):
+            pasts = [getattr(it, part)[number - 1] for it in expected]
+            own = [past[:, : len(text)] for past, text in zip(history[USER::DECODE_BATCH], texts, strict=True)]
+            compared(f"{name}: {part}", parallelism, pasts, own, axes=("head", "position", "dim"))
+        progress(f"layer {number} of {len(caches)} compared")
+    logits = tokens_of_each(parallelism.join(causal_lm.all_logits(hidden), data=0))
+    axes = ("position", "token")
+    compared("prefill_stack logits", parallelism, [it.logits for it in expected], logits, axes=axes)
+    last = parallelism.join(causal_lm.last_logits(hidden, chunk), data=0)[:, 0, USER]
     # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
-    compare(logits[-1], last, name="prefill_stack: the last token's logits against the last of all", axes=("token",))
+    name = "prefill_stack: the last token's logits against the last of all"
+    compare_rows(compare, name, parallelism, [rows[-1] for rows in logits], list(last), axes=("token",))

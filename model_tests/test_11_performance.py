@@ -19,6 +19,7 @@ import torch
 import ttnn
 from decode_inputs import prompts_for
 from transfers import watch_transfers
+from ttnn_models.config import DECODE_BATCH
 from ttnn_models.decode_state import DecodeState
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
@@ -206,7 +207,6 @@ def test_performance_moves_nothing_but_tokens(users: Users, compare: Compare, mo
     compare.check("tokens are seen when they are read", moved == tokens, f"seen: {moved}")
 
 
-@pytest.mark.usefixtures("one_instance")
 def test_performance_teacher_forcing(
     model: BringupModel,
     users: Users,
@@ -216,21 +216,27 @@ def test_performance_teacher_forcing(
 ) -> None:
     """Stage 7 with a prefilled prompt and a traced step: the eager logits, and the reference's tokens."""
     text = model.passage(POSITIONS + 1)
+    readers = range(0, users.state.users, DECODE_BATCH)  # the first user of every instance
+    texts = [text[:-1] if user in readers else [text[0]] for user in range(readers[-1] + 1)]
+    prefilled = [PREFILLED if user in readers else 0 for user in range(len(texts))]
     logits = []
     for trace in (False, True):
         generator = Generator(users.causal_lm, trace=trace, kv_caches=users.kv_caches)
         try:
-            logits.append(generator.forced_logits([text[:-1]], prefilled=[PREFILLED], report=progress)[0])
+            logits.append(generator.forced_logits(texts, prefilled=prefilled, report=progress))
         finally:
             generator.release()
-    compare.check("the traced step gives the eager logits", torch.equal(*logits))
-    teacher_forcing(logits[1], reference_logits(model.reference, text[:-1]), text[1:])
+    expected = reference_logits(model.reference, text[:-1])
+    for instance, user in enumerate(readers):
+        where = users.causal_lm.parallelism.chips(instance)
+        eager, traced = (rows[user] for rows in logits)
+        compare.check(f"the traced step gives the eager logits{where}", torch.equal(eager, traced))
+        teacher_forcing(traced, expected, text[1:])
 
 
-@pytest.mark.usefixtures("one_instance")
 def test_performance_traced_text(model: BringupModel, users: Users, compare: Compare) -> None:
     """Prompts prefilled behind the capture, then replays: the texts of the eager generator, again and again."""
-    prompts = [model.encode(prompt) for prompt in model.prompts()]
+    prompts = [model.encode(prompt) for prompt in prompts_for(model, users.state.users)]
     eager = Generator(users.causal_lm, prefill=True, kv_caches=users.kv_caches)
     expected = eager.generate(prompts, max_new_tokens=6)
     traced = Generator(users.causal_lm, prefill=True, trace=True, kv_caches=users.kv_caches)
@@ -250,10 +256,9 @@ def test_performance_traced_draws(model: BringupModel, users: Users, compare: Co
     on_device, on_host = SamplingConfig(1.0, top_k=20, top_p=0.9, seed=1), SamplingConfig(1.0, top_p=0.9, seed=2)
     prompts = [model.encode(prompt) for prompt in model.prompts(3)]
     batches = ([GREEDY] * 3, [GREEDY, on_device, on_device], [GREEDY, on_host, on_device], [on_host, GREEDY, GREEDY])
-    prefill = users.causal_lm.parallelism.data == 1
     written = []
     for trace in (False, True):
-        generator = Generator(users.causal_lm, prefill=prefill, trace=trace, kv_caches=users.kv_caches)
+        generator = Generator(users.causal_lm, prefill=True, trace=trace, kv_caches=users.kv_caches)
         try:
             written.append([generator.generate(prompts, max_new_tokens=4, sampling=batch) for batch in batches])
         finally:

@@ -19,6 +19,7 @@ import test_07_teacher_forcing as forcing
 import torch
 import ttnn
 from decode_inputs import decode_state, positions_at, prompts_for, write_history
+from prefill_inputs import USER, used_cache
 from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.decoder_layer import DecoderLayer
@@ -27,6 +28,7 @@ from ttnn_models.model import CausalLM
 from ttnn_models.model_precision import ModelPrecision
 from ttnn_models.parallelism import SINGLE, Parallelism
 from ttnn_models.precision import PrecisionConfig
+from ttnn_models.prefilling import Prefilling
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.submeshes import Submeshes
 from ttnn_models.weights import WeightCache
@@ -37,9 +39,6 @@ from pytest_ttbringup.fixtures.tensors import to_mesh
 from pytest_ttbringup.reference.model import BringupModel, LayerKey
 
 pytestmark = pytest.mark.stage("data parallel")
-
-ABSENT = 58
-"""Users that an uneven batch leaves out, the last: of 128 on four chips, 70 are there, and none on the last chip."""
 
 
 @pytest.fixture
@@ -183,21 +182,58 @@ def test_data_parallel_users_do_not_mix(model: BringupModel, generator: Generato
     full_model.test_full_model_users_do_not_mix(model, generator, compare)
 
 
-def test_data_parallel_uneven(model: BringupModel, generator: Generator, compare: Compare) -> None:
-    """Fewer users than places: those who are there get the same, and of the others nothing is written."""
+@pytest.mark.parametrize("prefill", [False, True], ids=["by decode", "by prefill"])
+@pytest.mark.parametrize("there", ["one", "odd"])
+def test_data_parallel_uneven(
+    model: BringupModel, generator: Generator, compare: Compare, there: str, prefill: bool
+) -> None:
+    """Fewer users than places: those who are there get the same, and of the others nothing is written.
+
+    One is alone on the first chip; an odd number leaves the others out of the last round.
+    """
     every = [model.encode(prompt) for prompt in prompts_for(model, generator.users)]
-    there = max(1, len(every) - ABSENT)
-    caches = generator.model.new_kv_caches()
-    few = Generator(generator.model, kv_caches=caches).generate(every[:there], max_new_tokens=2)
-    full = generator.generate(every, max_new_tokens=2)
+    some = 1 if there == "one" else len(every) // 2 + 1
+    causal_lm, caches = generator.model, generator.model.new_kv_caches()
+    few = Generator(causal_lm, prefill=prefill, kv_caches=caches).generate(every[:some], max_new_tokens=2)
+    whole = Generator(causal_lm, prefill=prefill, kv_caches=generator.kv_caches)
+    full = whole.generate(every, max_new_tokens=2)
     differing = [user for user, (one, other) in enumerate(zip(few, full, strict=False)) if one != other]
-    compare.check(f"{there} of {len(every)} users get what they get in a full batch", not differing, f"{differing}")
+    compare.check(f"{some} of {len(every)} users get what they get in a full batch", not differing, f"{differing}")
+    rows, more = divmod(some, causal_lm.parallelism.data)  # of each chip, and chips that have one more
+    taken = torch.arange(DECODE_BATCH) < rows + (torch.arange(causal_lm.parallelism.data) < more)[:, None]
     for number, cache in enumerate(caches):
         for part, values in zip(("keys", "values"), cache.to_torch(), strict=True):
-            written = values.flatten(1).any(-1)
-            compare.check(f"layer {number}: {part} of every user there are written", bool(written[:there].all()))
-            wrong = (written[there:].nonzero().flatten() + there).tolist()
-            compare.check(f"layer {number}: no {part} of absent users are", not wrong, f"those of {wrong} are")
+            written = values.flatten(1).any(-1).unflatten(0, (-1, DECODE_BATCH))
+            places = (written != taken).nonzero().tolist()
+            compare.check(
+                f"layer {number}: {part} of those who are there are written, and of no others",
+                not places,
+                f"not so for [chip, row] {places}",
+            )
+
+
+@pytest.mark.parametrize("cache", ["contiguous", "paged"])
+def test_data_parallel_prefill_of_one(model: BringupModel, causal_lm: CausalLM, cache: str, compare: Compare) -> None:
+    """A prompt on one chip, in chunks, changes nothing on the others, where users at the same row may be writing."""
+    instances = causal_lm.parallelism.data
+    alone: list[torch.Tensor] = []
+    for reader in range(instances):
+        caches = [
+            used_cache(cache, causal_lm.mesh_device, causal_lm.config, layer.attention.precision)
+            for layer in causal_lm.decoder.layers
+        ]
+        before = [it.to_torch() for it in caches]
+        slot = reader * DECODE_BATCH + USER
+        prefilling = Prefilling(causal_lm, caches, longest=64)
+        alone.append(prefilling.logits({slot: model.passage(100)})[slot])
+        for number, (past, it) in enumerate(zip(before, caches, strict=True)):
+            for part, one, other in zip(("keys", "values"), past, it.to_torch(), strict=True):
+                changed = (one != other).flatten(1).any(-1).nonzero().flatten().tolist()
+                found = [f"user {user}{causal_lm.parallelism.chips(user // DECODE_BATCH)}" for user in changed]
+                name = f"layer {number}: a prompt on chip {reader} changes the {part} of its user, and no others"
+                compare.check(name, changed == [slot], f"changed: {found}")
+    differing = [chip for chip, logits in enumerate(alone) if not torch.equal(logits, alone[0])]
+    compare.check("a prompt gives the same on each chip", not differing, f"other logits on chips {differing}")
 
 
 def test_data_parallel_teacher_forcing(

@@ -60,7 +60,7 @@ def test_tensor_parallel_prefill_modules(
     parallelism: Parallelism,
     compare: Compare,
 ) -> None:
-    """Norm, feed-forward block, embedding and LM head of one user's rows."""
+    """Norm, feed-forward block, embedding and LM head of the rows of one user of each instance."""
     prefill.test_prefill_rms_norm(
         model, "first", "input_layernorm", PREFILLED, mesh_device, model_config, precision, compare
     )
@@ -91,5 +91,5 @@ def test_tensor_parallel_prefill_stack(
 def test_tensor_parallel_prefill_then_decode(
     model: BringupModel, prefilling: Generator, compare: Compare, progress: Callable[[str], None]
 ) -> None:
-    """Prompts prefilled one by one, then decoded together; on several rows of chips a model on each row's submesh."""
+    """Prompts prefilled, one of each instance at a time, then decoded together."""
     full_model.test_full_model(model, prefilling, compare, progress)

@@ -15,6 +15,7 @@ import test_11_performance as performance
 import torch
 import ttnn
 from evidence import compared_by
+from prefill_inputs import by_chip
 from ttnn_models.attention import Attention
 from ttnn_models.config import DECODE_BATCH
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
@@ -57,7 +58,7 @@ def padding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def another_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """K and V go to the next user's positions."""
     for cache in CACHES:
-        _fill_with(monkeypatch, cache, lambda chunk: replace(chunk, user=(chunk.user + 1) % DECODE_BATCH))
+        _fill_with(monkeypatch, cache, lambda chunk: replace(chunk, slots=by_chip(chunk.slots, _next_user)))
 
 
 def padding_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,9 +78,7 @@ def rotary_off_by_one_in_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     prefill_tables = RotaryEmbedding.prefill_tables
 
     def shifted(self: RotaryEmbedding, positions: ttnn.Tensor) -> RotaryTables:
-        values = ttnn.to_torch(positions).long()
-        earlier = (values - int(values[0, 0] > 0)).int()
-        return prefill_tables(self, ttnn.from_torch(earlier, dtype=positions.dtype, device=positions.device()))
+        return prefill_tables(self, by_chip(positions, lambda values: values - int(values[0, 0] > 0)))
 
     monkeypatch.setattr(RotaryEmbedding, "prefill_tables", shifted)
 
@@ -152,16 +151,22 @@ def test_a_fault_turns_attention_red(
 
 
 def test_without_a_fault_attention_is_green(
-    rungs: dict[str, Callable[[], None]], request: pytest.FixtureRequest
+    rungs: dict[str, Callable[[], None]], parallelism: Parallelism, request: pytest.FixtureRequest
 ) -> None:
-    assert len(compared_by(request, rungs["at once"])) == 5
-    assert len(compared_by(request, rungs["in chunks"])) == 8
+    instances = parallelism.data
+    assert len(compared_by(request, rungs["at once"])) == 3 * instances + 2
+    assert len(compared_by(request, rungs["in chunks"])) == 6 * instances + 2
 
 
 def test_a_padding_row_for_the_last_token_turns_the_stack_red(
     model: BringupModel, causal_lm: CausalLM, as_prefill: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PrefillChunk, "last_row_in_tile", property(lambda _: 31))
+    last_logits = CausalLM.last_logits
+
+    def behind(self: CausalLM, hidden: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
+        return last_logits(self, hidden, replace(chunk, last_rows=by_chip(chunk.last_rows, lambda rows: rows + 1)))
+
+    monkeypatch.setattr(CausalLM, "last_logits", behind)
     with pytest.raises(AssertionError, match=r"PCC -?\d\.\d+ < 0\.999 +prefill_stack: the last token's logits"):
         layers.test_prefill_stack(model, 200, "contiguous", causal_lm, as_prefill, lambda _: None)
 
@@ -207,6 +212,10 @@ def test_other_tokens_turn_the_trace_red(compare: Compare) -> None:
     eager = [[1, 2], [3, 4], [5, 6]]
     with pytest.raises(AssertionError, match=r"not steps \[2\]"):
         performance.check_equal(compare, "replayed", [[1, 2], [3, 4], [5, 7]], eager)
+
+
+def _next_user(slots: torch.Tensor) -> torch.Tensor:
+    return (slots + 1) % DECODE_BATCH
 
 
 def _attend_with(monkeypatch: pytest.MonkeyPatch, mask: Callable[[int], torch.Tensor]) -> None:

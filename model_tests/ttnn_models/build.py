@@ -45,9 +45,7 @@ class GeneratorPlan:
         trace: bool,
         report: Callable[[str], None],
     ) -> Generator:
-        """Move the model to the device.
-
-        Prompts are prefilled; for several instances, whose users are others on each, they are read by decode steps.
+        """Move the model to the device. Prompts are prefilled.
 
         Args:
             mesh_device: where it runs; for `trace`, opened with a `trace_region_size`.
@@ -64,7 +62,7 @@ class GeneratorPlan:
             weight_cache=WeightCache(weights_dir),
             report=report,
         )
-        return Generator(model, prefill=self.config.parallelism.data == 1, trace=trace)
+        return Generator(model, prefill=True, trace=trace)
 
 
 def plan_generator(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import ttnn
 
-from .config import DECODE_BATCH, ModelConfig
+from .config import DECODE_BATCH, TILE_SIZE, ModelConfig
 from .kv_cache import attend_chunk, check_shapes, filled_rows, read, write, zeros
-from .page_table import PageTable
+from .page_table import FillTable, PageTable
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .prefill_chunk import PrefillChunk
 from .sdpa import sdpa_program_config
@@ -31,6 +31,7 @@ class ContiguousKVCache:
         self.keys = zeros(shape, mesh_device, precision)
         self.values = zeros(shape, mesh_device, precision)
         self.users = PageTable.whole_users(mesh_device, config)
+        self.fill_table = FillTable.whole_users(mesh_device, config)
         self.program_config = sdpa_program_config(mesh_device, config)
         self.kernel_config = precision.sdpa_decode_math.kernel_config(mesh_device)
         self.prefill_kernel_config = precision.sdpa_prefill_math.kernel_config(mesh_device)
@@ -54,7 +55,9 @@ class ContiguousKVCache:
     def fill(self, key: ttnn.Tensor, value: ttnn.Tensor, chunk: PrefillChunk) -> None:
         for heads, cache in ((key, self.keys), (value, self.values)):
             with filled_rows(heads, chunk) as rows:
-                ttnn.fill_cache(cache, rows, chunk.user, update_idx=chunk.start)
+                _, kv_heads, length, head_dim = rows.shape
+                one_behind_the_other = ttnn.reshape(rows, (1, 1, kv_heads * length, head_dim))
+                self.fill_table.fill(_tile_rows(cache), one_behind_the_other, chunk)
 
     def attend_prefill(self, query: ttnn.Tensor, chunk: PrefillChunk, *, scale: float) -> ttnn.Tensor:
         blocks = self.users.stretch(chunk.user, 0, self.config.max_seq_len)
@@ -69,3 +72,9 @@ class ContiguousKVCache:
         check_shapes(self.config, keys, values)
         write(keys, self.keys, self.config)
         write(values, self.values, self.config)
+
+
+def _tile_rows(cache: ttnn.Tensor) -> ttnn.Tensor:
+    """[B, K, S, h] → [B · K · S/32, 1, 32, h], the same buffer: tiles lie in it row by row."""
+    head_dim = cache.shape[-1]
+    return ttnn.reshape(cache, (cache.logical_volume() // (TILE_SIZE * head_dim), 1, TILE_SIZE, head_dim))

@@ -10,7 +10,6 @@ import torch
 from pytest_ttbringup.errors import BringupError
 
 from .decode_state import INACTIVE
-from .prefilling import check_one_instance
 from .text_limits import check_texts
 
 if TYPE_CHECKING:
@@ -32,13 +31,10 @@ def forced_logits(
             f"{lengths} tokens are to be prefilled of texts with {[len(text) for text in texts]} tokens; give a "
             "number for each text, not more than it has."
         )
-    if any(lengths):
-        check_one_instance(generator.model.parallelism)
     forced, state = generator.next_tokens.forced(), generator.state
-    rows = [
-        list(generator.prefilling.logits(text[:length], user)) if length else []
-        for user, (text, length) in enumerate(zip(texts, lengths, strict=True))
-    ]
+    prompts = {user: text[:length] for user, (text, length) in enumerate(zip(texts, lengths, strict=True)) if length}
+    prefilled_rows = generator.prefilling.logits(prompts)
+    rows = [list(prefilled_rows.get(user, ())) for user in range(len(texts))]
     steps = max(len(text) - length for text, length in zip(texts, lengths, strict=True))
     for step in range(steps):
         positions = [

@@ -14,7 +14,7 @@ from .forcing import forced_logits
 from .kv_cache import KVCache
 from .model import CausalLM
 from .next_tokens import NextTokens
-from .prefilling import Prefilling, check_one_instance
+from .prefilling import Prefilling
 from .session import EndedBy, Session, User, check_new_tokens
 from .text_limits import check_texts
 
@@ -34,8 +34,8 @@ class Generator:
 
     Args:
         model: the model.
-        prefill: read prompts by prefill, one user after the other, and not by decode steps, a token of each user per
-            step ("prefill by decode"); wants a model of one instance.
+        prefill: read prompts by prefill, one user of each instance after the other, and not by decode steps, a token of
+            each user per step ("prefill by decode").
         prefill_chunk: most tokens of a prompt that are prefilled at once, a multiple of 32; more take as many prefills
             as they need.
         trace: capture the decode step, and replay it; the device needs a `trace_region_size`.
@@ -44,9 +44,6 @@ class Generator:
 
     Attributes:
         users: most texts at a time, of all instances.
-
-    Raises:
-        BringupError: it shall prefill for several instances.
     """
 
     def __init__(
@@ -59,8 +56,6 @@ class Generator:
         kv_caches: Sequence[KVCache] | None = None,
         report_every: int = 16,
     ) -> None:
-        if prefill:
-            check_one_instance(model.parallelism)
         self.model = model
         self.prefill = prefill
         self.report_every = report_every
@@ -140,8 +135,8 @@ class Generator:
             For each text [tokens, V], float32; row i predicts token i + 1.
 
         Raises:
-            BringupError: no text or too many, one that is empty, too long for the KV cache or not of the vocabulary, a
-                prefill longer than its text, or one for several instances.
+            BringupError: no text or too many, one that is empty, too long for the KV cache or not of the vocabulary, or
+                a prefill longer than its text.
         """
         self.newest_session = None
         return forced_logits(self, texts, prefilled=prefilled, report=report)

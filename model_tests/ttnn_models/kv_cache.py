@@ -40,7 +40,8 @@ class KVCache(Protocol):
     def fill(self, key: ttnn.Tensor, value: ttnn.Tensor, chunk: PrefillChunk) -> None:
         """Write key and value of a prefill, each [1, K, S, h] in the cache's format, at the chunk's positions.
 
-        Padding is written in the last token's tile only; no other position, and no other user's, changes.
+        Padding is written up to the end of the last token's tile, in data parallel of the instance with most tokens;
+        no other position, no other user's, and nothing of an instance that takes no part, changes.
 
         Raises:
             BringupError: the chunk does not start with a block of the cache.

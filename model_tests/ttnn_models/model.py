@@ -150,11 +150,19 @@ class CausalLM:
         return hidden
 
     def last_logits(self, hidden: ttnn.Tensor, chunk: PrefillChunk) -> ttnn.Tensor:
-        """Logits [1, 1, 32, V] of the tile with a prefill's last token, at its row `chunk.last_row_in_tile`."""
-        first, width = chunk.last_tile, hidden.shape[-1]
-        tile = ttnn.slice(hidden, (0, 0, first, 0), (1, 1, first + TILE_SIZE, width))  # [1, 1, 32, D]
-        normed = self.decoder.norm.prefill(tile)
-        ttnn.deallocate(tile)
+        """Logits [1, 1, 32, V] of the chunk's last token, in all 32 rows.
+
+        That token is at another row on each instance, so the rows are looked up like an embedding's, by numbers that
+        each chip holds: a slice has its bounds in the program.
+        """
+        table = ttnn.to_layout(hidden, ttnn.ROW_MAJOR_LAYOUT, memory_config=ttnn.DRAM_MEMORY_CONFIG)  # [1, 1, S, D]
+        rows = ttnn.embedding(
+            chunk.last_rows, table, layout=ttnn.TILE_LAYOUT, memory_config=ttnn.DRAM_MEMORY_CONFIG
+        )  # [1, 32, D]
+        ttnn.deallocate(table)
+        rows = ttnn.reshape(rows, (1, 1, TILE_SIZE, hidden.shape[-1]))
+        normed = self.decoder.norm.prefill(rows)
+        ttnn.deallocate(rows)
         logits = self.lm_head.prefill(normed)
         ttnn.deallocate(normed)
         return logits

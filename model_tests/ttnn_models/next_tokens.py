@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ttnn
 
-from pytest_ttbringup.generation.sampling import SEEDS, SamplingConfig, draw
+from pytest_ttbringup.generation.sampling import GREEDY, SEEDS, SamplingConfig, draw
 
 from .decode_state import DecodeState
 from .device_sampling import DeviceSampler, drawn_on_device
 from .kv_cache import KVCache
 from .model import CausalLM
+from .prefilling import Choose
 from .traced_step import TracedStep
 
 
@@ -90,22 +91,26 @@ class NextTokens:
         """The decode step whose successor's tokens are given; it returns the logits [1, 1, B, V]."""
         return self._kept("forced", lambda: self.model.decode_forced(self.state, self.kv_caches))
 
-    def after_prefill(self, user: Draws) -> Callable[[ttnn.Tensor, int], int]:
-        """What chooses this user's token from logits [1, 1, 32, V] and a row of them, as a decode step would."""
+    def after_prefill(self, users: Mapping[int, Draws]) -> Choose:
+        """What chooses the tokens of these users, by slot, as a decode step would."""
         take = self.model.parallelism.take
 
-        def choose(logits: ttnn.Tensor, row: int) -> int:
-            if user.on_host:
-                return draw(take(logits, data=2)[0, 0, row].float(), user.sampling, user.uniform())
+        def choose(logits: ttnn.Tensor, slots: Sequence[int]) -> list[int]:
             tokens = self.model.lm_head.greedy(logits)  # [1, 1, 32]
-            if user.on_device:
-                # The draw is the same at whichever row.
-                self.sampler.write_users([user.sampling] * self.state.users)
-                self.sampler.write_seeds([user.seed()] * self.state.users)
+            drawn = [slot for slot in slots if users[slot].on_device]
+            if drawn:
+                rows = range(self.state.users)
+                self.sampler.write_users([users[row].sampling if row in drawn else GREEDY for row in rows])
+                self.sampler.write_seeds([users[row].seed() if row in drawn else 0 for row in rows])
                 self.sampler.choose(logits, tokens)
-            token = int(take(tokens, data=2).flatten()[row])
+            chosen = take(tokens, data=2).flatten().tolist()  # a token for each slot: rows are alike
             ttnn.deallocate(tokens)
-            return token
+            by_host = [slot for slot in slots if users[slot].on_host]
+            if by_host:
+                values = take(logits, data=2)[0, 0].float()  # [B, V]
+                for slot in by_host:
+                    chosen[slot] = draw(values[slot], users[slot].sampling, users[slot].uniform())
+            return [chosen[slot] for slot in slots]
 
         return choose
 

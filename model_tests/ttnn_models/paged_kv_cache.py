@@ -7,7 +7,7 @@ import ttnn
 
 from .config import DECODE_BATCH, ModelConfig
 from .kv_cache import attend_chunk, check_shapes, filled_rows, read, write, zeros
-from .page_table import PageTable
+from .page_table import FillTable, PageTable
 from .precision import DEFAULT_PRECISION, PrecisionConfig
 from .prefill_chunk import PrefillChunk
 from .sdpa import sdpa_program_config
@@ -34,6 +34,9 @@ class PagedKVCache:
         self.config = config
         self.dtype = precision.kv_cache
         self.page_table = page_table
+        self.fill_table = FillTable.from_rows(
+            mesh_device, config, page_table.rows[:, None], block_size=page_table.block_size
+        )
         blocks = (page_table.blocks, config.head_split.slots, page_table.block_size, config.head_dim)
         self.keys = zeros(blocks, mesh_device, precision)
         self.values = zeros(blocks, mesh_device, precision)
@@ -60,11 +63,9 @@ class PagedKVCache:
         )
 
     def fill(self, key: ttnn.Tensor, value: ttnn.Tensor, chunk: PrefillChunk) -> None:
-        blocks = self.page_table.stretch(chunk.user, chunk.start, chunk.start + chunk.filled_rows)
         for heads, cache in ((key, self.keys), (value, self.values)):
             with filled_rows(heads, chunk) as rows:
-                ttnn.experimental.paged_fill_cache(cache, rows, blocks, batch_idx=0)
-        ttnn.deallocate(blocks)
+                self.fill_table.fill(cache, rows, chunk)
 
     def attend_prefill(self, query: ttnn.Tensor, chunk: PrefillChunk, *, scale: float) -> ttnn.Tensor:
         blocks = self.page_table.stretch(chunk.user, 0, self.config.max_seq_len)

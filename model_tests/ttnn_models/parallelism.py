@@ -104,13 +104,9 @@ class Parallelism:
             return _all_equal(instances)[1]
         return instances[0][1] if len(instances) == 1 else torch.cat([values for _, values in instances], dim=data)
 
-    def _joined(
-        self, instance: int, chips: Sequence[torch.Tensor], dim: int | None, rows: int | None = None
-    ) -> tuple[int, torch.Tensor]:
-        """The number of an instance's first chip, and what its chips hold, joined along `dim`, up to so many rows."""
+    def _joined(self, instance: int, chips: Sequence[torch.Tensor], dim: int | None) -> tuple[int, torch.Tensor]:
+        """The number of an instance's first chip, and what its chips hold, joined along `dim`."""
         first = instance * self.tensor
-        if rows is not None:
-            chips = [part[..., :rows, :] for part in chips]
         if dim is None:
             return _all_equal(list(enumerate(chips, start=first)))
         return first, torch.cat(list(chips), dim=dim)
@@ -121,30 +117,37 @@ class Parallelism:
         rows = [ttnn.to_torch(flat[number * self.tensor]) for number in range(self.data)]
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=data)
 
-    def prefilled(self, x: ttnn.Tensor, rows: int | None = None) -> torch.Tensor:
-        """The first rows of a prefill's [1, 1, S, D] as the residual keeps it, on the host; all instances read alike.
+    def prefilled(self, x: ttnn.Tensor) -> torch.Tensor:
+        """A prefill's [1, 1, S, D] of every instance as the residual keeps it, on the host: [instances, 1, S, D].
 
         Raises:
             AssertionError: chips that should hold the same do not.
         """
-        instances = [self._joined(number, chips, self.residual_dim, rows) for number, chips in enumerate(self.parts(x))]
-        return _all_equal(instances)[1]
+        return self.join(x, data=0, tensor_dim=self.residual_dim)
 
-    def spread(self, given: Form, taken: Form, *, users: bool = True) -> Spread:
-        """For `compare`: a module's input and output, whose rows are the users of all instances.
+    def spread(self, given: Form, taken: Form, *, prefill: bool = False) -> Spread:
+        """For `compare`: how a module's input and output lie on the mesh.
 
         Args:
             given: the input's form.
             taken: the output's.
-            users: False for a prefill, where every instance reads the same.
+            prefill: whether an instance's rows are those of a prompt, [instances, 1, S, …]; else they are its users in
+                [1, 1, B, …].
         """
-        dims: dict[Form, tuple[int | None, int | None]] = {
+        dims: dict[Form, tuple[int, int | None]] = {
             "tokens": (0, None),
             "whole": (2, None),
             "residual": (2, self.residual_dim),
         }
-        given_dims, taken_dims = ((data if users else None, tensor) for data, tensor in (dims[given], dims[taken]))
+        given_dims, taken_dims = ((0 if prefill else data, tensor) for data, tensor in (dims[given], dims[taken]))
         return Spread(self, given_dims, taken_dims)
+
+    def chips(self, instance: int) -> str:
+        """Where an instance is, for messages: nothing if it is the only one; chips count row by row."""
+        first, last = instance * self.tensor, (instance + 1) * self.tensor - 1
+        if self.data == 1:
+            return ""
+        return f" on chip {first}" if first == last else f" on chips {first} to {last}"
 
     def split(self, what: str, size: int, unit: int = 1) -> int:
         """A chip's share of `size`, in whole units.

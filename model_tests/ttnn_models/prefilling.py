@@ -1,22 +1,25 @@
-"""A prompt read by prefill: in chunks, for one user, and what comes behind its last token."""
+"""Prompts read by prefill: in rounds, one of each instance at a time, and in chunks; and what comes behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import ttnn
 
-from pytest_ttbringup.errors import BringupError
-
+from .config import DECODE_BATCH
 from .kv_cache import KVCache
 from .model import CausalLM
-from .parallelism import Parallelism
 from .prefill_chunk import PrefillChunk, chunks_of
+
+Choose = Callable[[ttnn.Tensor, Sequence[int]], Sequence[int]]
+"""Makes a token for each of these slots of logits [1, 1, 32, V], whose rows are alike on each instance."""
 
 
 class Prefilling:
-    """Prefills prompts of one user after the other.
+    """Prefills prompts of one user of each instance at a time: those at the same row of their batches, in one program.
+
+    An instance that has none there takes no part, and one whose prompt is shorter waits for the others.
 
     Shapes: S rows of a chunk, V vocabulary.
 
@@ -31,42 +34,39 @@ class Prefilling:
         self.kv_caches = kv_caches
         self.longest = longest
 
-    def next_token(self, prompt: Sequence[int], user: int, choose: Callable[[ttnn.Tensor, int], int]) -> int:
-        """Prefill a prompt; what `choose` makes of the logits [1, 1, 32, V] and the row of its last token."""
-        for chunk, hidden in self._chunks(prompt, user):
-            if chunk.start + chunk.length == len(prompt):
+    def next_tokens(self, prompts: Mapping[int, Sequence[int]], choose: Choose) -> dict[int, int]:
+        """Prefill prompts by slot; what `choose` makes of the logits behind the last token of each."""
+        tokens: dict[int, int] = {}
+        for chunk, hidden, slots in self._chunks(prompts):
+            ended = [slot for slot in slots if chunk.start + self.longest >= len(prompts[slot])]
+            if ended:
                 logits = self.model.last_logits(hidden, chunk)  # [1, 1, 32, V]
-                token = choose(logits, chunk.last_row_in_tile)
+                tokens.update(zip(ended, choose(logits, ended), strict=True))
                 ttnn.deallocate(logits)
-        return token
+        return tokens
 
-    def logits(self, prompt: Sequence[int], user: int) -> torch.Tensor:
-        """Prefill a prompt; its logits [tokens, V], float32."""
-        rows = []
-        for chunk, hidden in self._chunks(prompt, user):
+    def logits(self, prompts: Mapping[int, Sequence[int]]) -> dict[int, torch.Tensor]:
+        """Prefill prompts by slot; the logits [tokens, V] of each, float32."""
+        rows: dict[int, list[torch.Tensor]] = {slot: [] for slot in prompts}
+        for chunk, hidden, slots in self._chunks(prompts):
             logits = self.model.all_logits(hidden)
-            rows.append(self.model.parallelism.join(logits)[0, 0, : chunk.length].float())
+            by_instance = self.model.parallelism.join(logits, data=0)[:, 0]  # [instances, S, V]
+            for slot in slots:
+                instance = slot // DECODE_BATCH
+                rows[slot].append(by_instance[instance, : chunk.lengths[instance]].float())
             ttnn.deallocate(logits)
-        return torch.cat(rows)
+        return {slot: torch.cat(parts) for slot, parts in rows.items()}
 
-    def _chunks(self, prompt: Sequence[int], user: int) -> Iterator[tuple[PrefillChunk, ttnn.Tensor]]:
-        """The chunks of a prompt with their hidden states, each for as long as it is looked at."""
+    def _chunks(
+        self, prompts: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[PrefillChunk, ttnn.Tensor, Sequence[int]]]:
+        """Chunks with their hidden states, each for as long as it is looked at, and the slots that take part."""
         model = self.model
-        for chunk in chunks_of(model.mesh_device, model.config, prompt, user=user, longest=self.longest):
-            hidden = model.prefill(chunk, self.kv_caches)
-            yield chunk, hidden
-            ttnn.deallocate(hidden)
-            chunk.free()
-
-
-def check_one_instance(parallelism: Parallelism) -> None:
-    """Refuse to prefill by a model of several instances, which would all write the prompt to their own users' cache.
-
-    Raises:
-        BringupError: it has several.
-    """
-    if parallelism.data > 1:
-        raise BringupError(
-            f"A prefill reads one user's prompt, and this model has {parallelism.data} instances with users of their "
-            "own. Read prompts by decode steps (prefill=False), or make a model for each submesh (Submeshes)."
-        )
+        instances = range(model.parallelism.data)
+        for user in sorted({slot % DECODE_BATCH for slot in prompts}):
+            by_instance = [prompts.get(instance * DECODE_BATCH + user, ()) for instance in instances]
+            for chunk in chunks_of(model.mesh_device, model.config, by_instance, user=user, longest=self.longest):
+                hidden = model.prefill(chunk, self.kv_caches)
+                yield chunk, hidden, [it * DECODE_BATCH + user for it in instances if chunk.lengths[it]]
+                ttnn.deallocate(hidden)
+                chunk.free()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig, draw
 
+from .config import DECODE_BATCH
 from .decode_state import INACTIVE
 from .next_tokens import Draws
 from .text_limits import check_text
@@ -88,7 +89,8 @@ class Session:
         return [user for user in self._slots if user is not None]
 
     def add(self, prompt: Sequence[int], *, max_new_tokens: int, sampling: SamplingConfig = GREEDY) -> User:
-        """Let a user join at the lowest free slot; the next step reads their prompt, or its first token.
+        """Let a user join at the lowest free row of the instances in turn; the next step reads their prompt, or its
+        first token.
 
         Args:
             prompt: token ids.
@@ -101,7 +103,7 @@ class Session:
         """
         check_new_tokens(max_new_tokens)
         check_text(prompt, self._joined, self.generator.model.config, new_tokens=max_new_tokens)
-        slot = next((slot for slot, user in enumerate(self._slots) if user is None), None)
+        slot = min((slot for slot, user in enumerate(self._slots) if user is None), key=_turn, default=None)
         if slot is None:
             raise BringupError(
                 f"All {len(self._slots)} slots of the batch are taken. Make steps until a user has ended, or let "
@@ -136,14 +138,12 @@ class Session:
         return news
 
     def _prefill(self) -> list[NewToken]:
-        news = []
-        for user in self.users:
-            if user.position == 0:
-                choose = self.generator.next_tokens.after_prefill(user.draws)
-                token = self.generator.prefilling.next_token(user.prompt, user.slot, choose)
-                user.position = len(user.prompt)
-                news.append(self._take(user, token))
-        return news
+        users = [user for user in self.users if user.position == 0]
+        choose = self.generator.next_tokens.after_prefill({user.slot: user.draws for user in users})
+        tokens = self.generator.prefilling.next_tokens({user.slot: user.prompt for user in users}, choose)
+        for user in users:
+            user.position = len(user.prompt)
+        return [self._take(user, tokens[user.slot]) for user in users]
 
     def _decode(self) -> list[NewToken]:
         users = self.users
@@ -209,6 +209,12 @@ class Session:
                 for user in self._slots
             ]
         )
+
+
+def _turn(slot: int) -> tuple[int, int]:
+    """In which order slots are taken: row by row, so that instances share the work, and prefill at once."""
+    instance, row = divmod(slot, DECODE_BATCH)
+    return row, instance
 
 
 def check_new_tokens(max_new_tokens: int) -> None:

@@ -1,7 +1,7 @@
 """Data parallel by submeshes: a model of its own on each part of a mesh, as TT-NN's own LLM code does it.
 
-In contrast to one model over the whole mesh (`Parallelism.data`) the parts need not run in step, so each prefills its
-own prompts, at the price of a host call per part for what the other way needs one for.
+In contrast to one model over the whole mesh (`Parallelism.data`) the parts need not run in step: none waits for another
+with a longer prompt, at the price of a host call per part for what the other way needs one for.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Evaluator:
     def _per_chip(
         self, rule: Semantics, call: Call, outputs: list[ttnn.Tensor], values: dict[int, Shards]
     ) -> list[Shards]:
-        """What the outputs hold on each chip, computed once for chips that hold the same."""
+        """What the outputs hold on each chip, computed once for chips that hold the same where that is allowed."""
         chips = chips_of(outputs[0])
         if len(chips) == 1:  # most often; what follows would cost as much as a small operation's values
             (chip,) = chips
@@ -102,7 +102,7 @@ class Evaluator:
                 for tensor, shards in zip(outputs, results, strict=True):
                     shards[chip] = unknown_values(tensor)
                 continue
-            same = tuple(id(shards[chip]) for shards in values.values())
+            same = chip if rule.by_chip else tuple(id(shards[chip]) for shards in values.values())
             if same not in computed:
                 own = call._replace(chip=chip)
                 computed[same] = _rounded(_evaluate(rule, own, chip, values), call.name, call.output, outputs)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from ttnn_models.generator import Generation, Generator
-from ttnn_models.parallelism import Parallelism
 
 from pytest_ttbringup.errors import BringupError
 
@@ -120,15 +119,4 @@ def test_prefill_refuses_the_same_prompts(model: CountingModel, prompts: list[li
     generator = Generator(model, prefill=True)  # type: ignore[arg-type]
     with pytest.raises(BringupError, match=message):
         generator.generate(prompts, max_new_tokens=1)
-    assert model.seen == []
-
-
-def test_prefill_for_several_instances_is_refused(model: CountingModel) -> None:
-    generator = Generator(model)  # type: ignore[arg-type]
-    model.parallelism = Parallelism(data=2)
-    several = r"this model has 2 instances .* decode steps \(prefill=False\), or make a model for each submesh"
-    with pytest.raises(BringupError, match=several):
-        Generator(model, prefill=True)  # type: ignore[arg-type]
-    with pytest.raises(BringupError, match=several):
-        generator.forced_logits([[1, 2]], prefilled=[1])
     assert model.seen == []

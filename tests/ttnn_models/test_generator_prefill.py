@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import ttnn
-from ttnn_models.config import TILE_SIZE
 from ttnn_models.generator import Generation, Generator
+from ttnn_models.parallelism import SINGLE
 from ttnn_models.prefill_chunk import PrefillChunk
 
 from pytest_ttbringup.generation.sampling import GREEDY, SamplingConfig
@@ -22,16 +22,17 @@ class PrefilledModel(CountingModel):
 
     def __init__(self, mesh_device: Any) -> None:
         super().__init__(mesh_device)
-        self.config = SimpleNamespace(max_seq_len=128, vocab_size=VOCABULARY)
+        self.config = SimpleNamespace(max_seq_len=128, vocab_size=VOCABULARY, parallelism=SINGLE)
         self.prefilled: list[tuple[int, int, list[int]]] = []
 
     def prefill(self, chunk: PrefillChunk, kv_caches: list[Any]) -> Any:  # noqa: ARG002
         tokens = ttnn.to_torch(chunk.tokens).flatten()
-        self.prefilled.append((chunk.user, chunk.start, tokens[: chunk.length].tolist()))
+        self.prefilled.append((chunk.user, chunk.start, tokens[: chunk.lengths[0]].tolist()))
         return self.logits_behind(tokens)
 
     def last_logits(self, hidden: Any, chunk: PrefillChunk) -> Any:
-        return ttnn.slice(hidden, (0, 0, chunk.last_tile, 0), (1, 1, chunk.last_tile + TILE_SIZE, VOCABULARY))
+        rows = ttnn.to_torch(hidden)[:, :, ttnn.to_torch(chunk.last_rows).flatten().long()]
+        return ttnn.from_torch(rows, layout=ttnn.TILE_LAYOUT, device=self.mesh_device)
 
     def all_logits(self, hidden: Any) -> Any:
         return ttnn.clone(hidden)

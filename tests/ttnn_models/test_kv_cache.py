@@ -14,6 +14,7 @@ from ttnn_models.kv_cache import KVCache
 from ttnn_models.layouts import user_sharded
 from ttnn_models.page_table import PageTable
 from ttnn_models.paged_kv_cache import PagedKVCache
+from ttnn_models.prefill_chunk import PrefillChunk
 from ttnn_models.sdpa import sdpa_program_config
 
 from pytest_ttbringup.errors import BringupError
@@ -102,6 +103,26 @@ def test_update_writes_one_position_of_each_user(cache: KVCache, mesh_device: An
         if user != 5:
             keys[user, :, positions[user]] = new[0][0, user]
             values[user, :, positions[user]] = new[1][0, user]
+    read_keys, read_values = cache.to_torch()
+    assert torch.equal(read_keys.float(), keys)
+    assert torch.equal(read_values.float(), values)
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 128), (0, 70), (64, 33)], ids=str)
+def test_fill_writes_the_rows_of_one_user_up_to_the_last_tokens_tile(
+    cache: KVCache, mesh_device: Any, start: int, length: int
+) -> None:
+    keys, values = whole_numbers(0, *SHAPE), whole_numbers(1, *SHAPE)
+    cache.load_torch(keys, values)
+    chunk = PrefillChunk.of(mesh_device, CONFIG, [[0] * length], user=7, start=start)
+    new = [whole_numbers(seed, 1, CONFIG.num_kv_heads, chunk.rows, CONFIG.head_dim) for seed in (2, 3)]
+    key, value = (
+        ttnn.from_torch(heads, dtype=cache.dtype, layout=ttnn.TILE_LAYOUT, device=mesh_device) for heads in new
+    )
+    for _ in range(2):  # the tables are there for the next prefill, too
+        cache.fill(key, value, chunk)
+    for whole, heads in zip((keys, values), new, strict=True):
+        whole[7, :, start : start + chunk.filled_rows] = heads[0, :, : chunk.filled_rows]
     read_keys, read_values = cache.to_torch()
     assert torch.equal(read_keys.float(), keys)
     assert torch.equal(read_values.float(), values)

@@ -1,4 +1,4 @@
-"""Stages 12 and 13 for the tiny model, with their negative controls, on meshes that a process of its own has."""
+"""Stages 9 to 13 for the tiny model, with their negative controls, on meshes that a process of its own has."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_tensor_parallel(pytestconfig: pytest.Config) -> None:
 
 
 def test_data_parallel(pytestconfig: pytest.Config) -> None:
-    chosen = "not teacher_forcing and not users_do_not_mix and not test_data_parallel_model"
+    chosen = "not teacher_forcing and not users_do_not_mix and not test_data_parallel_model and not (uneven and decode)"
     output = run(pytestconfig, "--tt-mesh=1x2", str(LADDER / "test_12_data_parallel.py"), "-k", chosen)
     assert passed(output) >= 15
 
@@ -62,10 +62,20 @@ def test_steps_in_tensor_parallel(pytestconfig: pytest.Config) -> None:
     assert passed(output) == 3
 
 
+def test_prefill_in_data_parallel(pytestconfig: pytest.Config) -> None:
+    """A prompt on each of two chips: of different lengths, in chunks, traced decode behind, drawn tokens, who joins."""
+    rungs = [str(path) for path in sorted(LADDER.glob("test_09*.py")) + sorted(LADDER.glob("test_1[01]*.py"))]
+    chosen = "prefill_layer and 7 or in_chunks_then or join_and_leave or traced_draws or performance_teacher_forcing"
+    output = run(pytestconfig, "--tt-mesh=1x2", "--tt-parallel=dp", "-m", "not slow", *rungs, "-k", chosen)
+    assert passed(output) >= 8
+    assert "skipped" not in output
+
+
 def test_faults_between_chips(pytestconfig: pytest.Config) -> None:
     """On two rows of two chips: data x tensor parallel."""
-    output = run(pytestconfig, "--tt-mesh=2x2", str(LADDER / "test_negative_controls_parallel.py"))
-    assert passed(output) == 14
+    controls = [str(LADDER / f"test_negative_controls_{name}.py") for name in ("parallel", "prefill_by_chip")]
+    output = run(pytestconfig, "--tt-mesh=2x2", *controls)
+    assert passed(output) == 26
     assert "skipped" not in output
 
 
@@ -77,6 +87,10 @@ def test_faults_between_chips(pytestconfig: pytest.Config) -> None:
         ("1x2", "tp", "test_1[01]*.py"),
         ("1x2", "dp", "test_12*.py"),
         ("2x2", "dpxtp", "test_13*.py"),
+        ("1x2", "dp", "test_09*.py"),
+        ("1x2", "dp", "test_1[01]*.py"),
+        ("2x2", "dpxtp", "test_09*.py"),
+        ("2x2", "dpxtp", "test_1[01]*.py"),
     ],
 )
 def test_whole_rungs(pytestconfig: pytest.Config, mesh: str, parallel: str, rungs: str) -> None:

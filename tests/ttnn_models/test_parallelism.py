@@ -83,6 +83,16 @@ def test_the_reference_is_cut_as_the_chips_are() -> None:
     whole = Parallelism(data=2, tensor=4).spread("whole", "residual").reference_parts(reference)
     assert torch.equal(whole[6], reference[:, :, 32:])
     assert len(SINGLE.spread("whole", "whole").reference_parts(reference)) == 1
+    prompts = (
+        Parallelism(data=2, tensor=4).spread("whole", "whole", prefill=True).reference_parts(reference[0, :, None])
+    )
+    assert [int(part[0, 0, 0, 0]) for part in prompts] == [0] * 4 + [64 * 128] * 4
+
+
+def test_where_an_instance_is() -> None:
+    assert SINGLE.chips(0) == Parallelism(tensor=4).chips(0) == ""
+    assert Parallelism(data=4).chips(3) == " on chip 3"
+    assert Parallelism(data=2, tensor=4).chips(1) == " on chips 4 to 7"
 
 
 @pytest.mark.parametrize(

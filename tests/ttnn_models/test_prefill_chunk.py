@@ -47,23 +47,23 @@ def test_lengths_share_few_shapes() -> None:
 
 
 def test_a_chunk_holds_tokens_positions_and_padding(mesh_device: Any) -> None:
-    chunk = PrefillChunk.of(mesh_device, CONFIG, list(range(1, 71)), user=3, start=32)
-    assert (chunk.rows, chunk.length, chunk.filled_rows, chunk.last_tile, chunk.last_row_in_tile) == (
-        128,
-        70,
-        96,
-        64,
-        5,
-    )
+    chunk = PrefillChunk.of(mesh_device, CONFIG, [list(range(1, 71))], user=3, start=32)
+    assert (chunk.rows, chunk.lengths, chunk.filled_rows) == (128, (70,), 96)
+    assert ttnn.to_torch(chunk.last_rows).flatten().tolist() == [69] * 32
+    assert ttnn.to_torch(chunk.slots).tolist() == [3]
     assert ttnn.to_torch(chunk.tokens).flatten().tolist() == [*range(1, 71), *[0] * 58]
     assert ttnn.to_torch(chunk.positions).flatten().tolist() == list(range(32, 160))
 
 
 def test_a_prompt_is_cut_into_chunks_that_fit_its_end(mesh_device: Any) -> None:
     prompt = list(range(190))
-    chunks = list(chunks_of(mesh_device, CONFIG, prompt, user=0, longest=64))
-    assert [(chunk.start, chunk.length, chunk.rows) for chunk in chunks] == [(0, 64, 64), (64, 64, 64), (128, 62, 64)]
-    tokens = torch.cat([ttnn.to_torch(chunk.tokens).flatten()[: chunk.length] for chunk in chunks])
+    chunks = list(chunks_of(mesh_device, CONFIG, [prompt], user=0, longest=64))
+    assert [(chunk.start, chunk.lengths, chunk.rows) for chunk in chunks] == [
+        (0, (64,), 64),
+        (64, (64,), 64),
+        (128, (62,), 64),
+    ]
+    tokens = torch.cat([ttnn.to_torch(chunk.tokens).flatten()[: chunk.lengths[0]] for chunk in chunks])
     assert tokens.tolist() == prompt
 
 
@@ -81,7 +81,7 @@ def test_a_prompt_is_cut_into_chunks_that_fit_its_end(mesh_device: Any) -> None:
 )
 def test_what_can_not_be_prefilled(mesh_device: Any, tokens: int, user: int, start: int, message: str) -> None:
     with pytest.raises(BringupError, match=message):
-        PrefillChunk.of(mesh_device, CONFIG, [1] * tokens, user=user, start=start)
+        PrefillChunk.of(mesh_device, CONFIG, [[1] * tokens], user=user, start=start)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,13 @@ def test_what_can_not_be_prefilled(mesh_device: Any, tokens: int, user: int, sta
 )
 def test_prompts_that_can_not_be_cut(mesh_device: Any, tokens: int, longest: int, message: str) -> None:
     with pytest.raises(BringupError, match=message):
-        next(chunks_of(mesh_device, CONFIG, [1] * tokens, user=7, longest=longest))
+        next(chunks_of(mesh_device, CONFIG, [[1] * tokens], user=7, longest=longest))
+
+
+@pytest.mark.parametrize("prompts", [0, 2])
+def test_not_one_prompt_for_each_instance(mesh_device: Any, prompts: int) -> None:
+    with pytest.raises(BringupError, match=rf"{prompts} prompts for 1 instances; a prefill reads one of each"):
+        PrefillChunk.of(mesh_device, CONFIG, [[1]] * prompts, user=0)
 
 
 def test_a_stretch_of_a_page_table(mesh_device: Any) -> None:

@@ -39,6 +39,9 @@ class Semantics:
     takes_call: bool
     refuses: tuple[str, ...] = ()
     """Parameters that would change the values, and that the function does not know."""
+    by_chip: bool = False
+    """Whether it is computed on every chip anew, as what a chip keeps between calls asks for; else once for chips that
+    hold the same."""
     collective: FastOperation | None = None
     """The operation itself, if what a chip holds then depends on others: see `emulation.collectives`."""
 
@@ -47,7 +50,7 @@ _REGISTERED: dict[str, Semantics] = {}
 
 
 def semantics(
-    *names: str, updates: str | tuple[str, ...] = (), refuses: tuple[str, ...] = ()
+    *names: str, updates: str | tuple[str, ...] = (), refuses: tuple[str, ...] = (), by_chip: bool = False
 ) -> Callable[[_Function], _Function]:
     """Register a function as the semantics of the operations of these full names.
 
@@ -57,6 +60,7 @@ def semantics(
             the names of several, which may be lists of tensors, or left out by the caller. The function changes their
             values in place, and returns None unless TT-NN returns other tensors, too.
         refuses: parameters that the function leaves out though they would change the values: using one is an error.
+        by_chip: see `Semantics`.
     """
 
     def register(function: _Function) -> _Function:
@@ -69,7 +73,7 @@ def semantics(
         for name in names:
             if name in _REGISTERED:
                 raise ValueError(f"{name} has semantics already: {_REGISTERED[name].function.__qualname__}")
-            _REGISTERED[name] = Semantics(function, positions, takes_call, refuses)
+            _REGISTERED[name] = Semantics(function, positions, takes_call, refuses, by_chip)
         return function
 
     return register

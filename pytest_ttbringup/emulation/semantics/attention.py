@@ -189,7 +189,7 @@ def paged_scaled_dot_product_attention_decode(
     if cur_pos_tensor is not None:
         positions = cur_pos_tensor.reshape(-1).long()
         require_within(call.name, "a user's position", positions.clamp(min=0), pages.shape[1] * block)
-        pages = pages[:, : int(positions.max()) // block + 1]
+        pages = pages[:, : int(positions.clamp(min=0).max()) // block + 1]  # one where nobody takes part: some shape
         looked_at = torch.arange(pages.shape[1]) * block <= positions[:, None]
         require_within(call.name, "a page of the page table", pages[looked_at], input_tensor_k.shape[0])
         pages = pages.clamp(0, input_tensor_k.shape[0] - 1)  # others may hold anything: nobody looks there

@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     import torch
 
     from pytest_ttbringup.emulation.calls import Call
+    from pytest_ttbringup.emulation.values import Chip
 
-_seeds: dict[int | None, int] = {}
-"""Seeds that `ttnn.manual_seed` left for the next sampling, by user; None for all users."""
+_seeds: dict[Chip, dict[int | None, int]] = {}
+"""Seeds that `ttnn.manual_seed` left on each chip for the next sampling, by user; None for all users."""
 
 
 _NO_SEED = 2**32 - 1
 """The seed that leaves a generator as it is (TT-NN's test_manual_seed.py)."""
 
 
-@semantics("ttnn.manual_seed")
+@semantics("ttnn.manual_seed", by_chip=True)
 def manual_seed(
     call: Call, seeds: torch.Tensor | int = 0, *, user_ids: torch.Tensor | int | None = None, **_: Any
 ) -> torch.Tensor:
@@ -31,13 +32,14 @@ def manual_seed(
     numbers = seeds.reshape(-1).tolist() if isinstance(seeds, torch.Tensor) else [seeds]
     users = user_ids.reshape(-1).tolist() if isinstance(user_ids, torch.Tensor) else [user_ids]
     numbers = numbers * len(users) if len(numbers) == 1 else numbers
+    left = _seeds.setdefault(call.chip, {})
     if user_ids is None and numbers != [_NO_SEED]:
-        _seeds.clear()  # all users start anew
-    _seeds.update((user, seed) for user, seed in zip(users, numbers, strict=True) if seed != _NO_SEED)
+        left.clear()  # all users start anew
+    left.update((user, seed) for user, seed in zip(users, numbers, strict=True) if seed != _NO_SEED)
     return torch.zeros(tuple(call.output.shape))
 
 
-@semantics("ttnn.sampling")
+@semantics("ttnn.sampling", by_chip=True)
 def sampling(
     call: Call,
     input_values_tensor: torch.Tensor,
@@ -66,23 +68,25 @@ def sampling(
     weights = weights.masked_fill((before >= p.reshape(-1)[:users, None]) & (before > 0), 0.0)
     undefined = weights.isnan().any(-1)  # of users who take no part; as the kernel, whose sums then pass no number
     weights[undefined] = torch.nn.functional.one_hot(torch.tensor(0), weights.shape[-1]).to(weights.dtype)
-    drawn = torch.cat([_draw(weights[user], user, seed) for user in range(users)])
+    left = _seeds.setdefault(call.chip, {})
+    drawn = torch.cat([_draw(weights[user], user, seed, left) for user in range(users)])
     chosen = order[torch.arange(users), drawn]
     return input_indices_tensor.reshape(users, -1)[torch.arange(users), chosen].reshape(tuple(call.output.shape))
 
 
-def _draw(weights: torch.Tensor, user: int, seed: int | None) -> torch.Tensor:
+def _draw(weights: torch.Tensor, user: int, seed: int | None, left: dict[int | None, int]) -> torch.Tensor:
+    """Draw by the operation's seed, or by what `manual_seed` has left on the chip."""
     import torch
 
-    if seed is None and user in _seeds:
-        own = _seeds.pop(user)
+    if seed is None and user in left:
+        own = left.pop(user)
         # As on the device, where a core's random numbers follow from the seed it was given, whichever core it is.
         return torch.multinomial(weights, 1, generator=generator(own * 64 + 64))
     noted = seed
     if noted is None:
-        noted = _seeds.get(None)
+        noted = left.get(None)
         if noted is not None:
-            _seeds[None] = noted + 1  # the generator has advanced by the next draw
+            left[None] = noted + 1  # the generator has advanced by the next draw
     return torch.multinomial(weights, 1, generator=None if noted is None else generator(noted * 64 + user + 1))
 
 

@@ -183,7 +183,7 @@ def _record(
     with recording() as decode:
         model.decode_greedy(state, kv_caches)
     report(f"a decode step issues {len(decode)} operations")
-    chunks = list(chunks_of(mesh, sizes, [0] * prompt, user=0, longest=PREFILL_CHUNK))
+    chunks = list(chunks_of(mesh, sizes, [[0] * prompt], user=0, longest=PREFILL_CHUNK))
     with recording() as prefill:
         for chunk in chunks:
             hidden = model.prefill(chunk, kv_caches)

@@ -43,6 +43,26 @@ def test_integers_are_cast_by_chip(mesh_device: ttnn.MeshDevice, name: str) -> N
     ttnn.release_trace(mesh_device, trace)
 
 
+def test_seeds_are_a_chips_own(mesh_device: ttnn.MeshDevice) -> None:
+    """One seed gives one draw on whichever chip, whatever seeds the others have, and another seed another."""
+    shards, replicas = ttnn.ShardTensorToMesh(mesh_device, dim=0), ttnn.ReplicateTensorToMesh(mesh_device)
+    users = torch.arange(32)
+
+    def placed(values: torch.Tensor, dtype: ttnn.DataType, mapper: Any = replicas) -> ttnn.Tensor:
+        return ttnn.from_torch(values, dtype=dtype, device=mesh_device, mesh_mapper=mapper)
+
+    values = place(random(1, 1, 32, 32), replicas, mesh_device)
+    indices = placed(torch.arange(32).expand(1, 1, 32, 32), ttnn.int32)
+    k, p, temperature = (placed(torch.full((32,), it), ttnn.bfloat16) for it in (32.0, 1.0, 1.0))
+    k = placed(torch.full((32,), 32), ttnn.uint32)
+    own = torch.stack([users + 1000 * (chip // 2) for chip in range(ROWS * COLS)])  # two neighbours have the same
+    ttnn.manual_seed(placed(own.flatten(), ttnn.uint32, shards), user_ids=placed(users, ttnn.uint32))
+    drawn = parts(ttnn.sampling(values, indices, k=k, p=p, temp=temperature))
+    for chip in range(0, ROWS * COLS, 2):
+        assert torch.equal(drawn[chip], drawn[chip + 1])
+        assert not torch.equal(drawn[chip], drawn[chip - 1])
+
+
 @pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_routing_weights_are_shared_out(mesh_device: ttnn.MeshDevice, axis: int) -> None:
