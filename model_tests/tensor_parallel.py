@@ -30,7 +30,7 @@ Build = Callable[[ModelConfig, slice], Decode]
 def tensor_parallelism(mesh_shape: Sequence[int], hidden_size: int, residual: Residual) -> Parallelism:
     """All chips of the mesh, in each row one instance; skips the test where there is one chip, or too few columns."""
     if tuple(mesh_shape) == (1, 1):
-        pytest.skip("tensor parallel wants several chips; for instance --tt-system=t3000 --tt-mesh=1x4")
+        pytest.skip("tensor parallel wants several chips; for instance --tt-mesh=1x4")
     spread = Parallelism.over(mesh_shape, "tp" if 1 in mesh_shape else "dpxtp", residual=residual)
     if spread.fractured:
         try:

@@ -46,7 +46,7 @@ ABSENT = 58
 def parallelism(mesh_device: ttnn.MeshDevice) -> Parallelism:
     """Every chip an instance."""
     if mesh_device.get_num_devices() == 1:
-        pytest.skip("data parallel wants several chips; for instance --tt-system=t3000 --tt-mesh=1x4")
+        pytest.skip("data parallel wants several chips; for instance --tt-mesh=1x4")
     return Parallelism.over(tuple(mesh_device.shape), "dp")
 
 

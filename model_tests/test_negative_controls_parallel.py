@@ -36,7 +36,7 @@ def parallelism(mesh_device: ttnn.MeshDevice) -> Parallelism:
     """Tensor parallel; each row of a mesh of several is an instance."""
     shape = tuple(mesh_device.shape)
     if shape == (1, 1):
-        pytest.skip("a fault between chips wants several; for instance --tt-system=t3000 --tt-mesh=1x4")
+        pytest.skip("a fault between chips wants several; for instance --tt-mesh=1x4")
     return Parallelism.over(shape, "tp" if 1 in shape else "dpxtp")
 
 
@@ -131,7 +131,7 @@ def test_a_wrong_shard_axis_is_refused(rung: Rung, monkeypatch: pytest.MonkeyPat
 def test_a_wrong_cluster_axis_is_red(rung: Rung, parallelism: Parallelism, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums over the instances instead of over the chips of each."""
     if parallelism.data == 1:
-        pytest.skip("a mesh of one row has one axis to sum over; for instance --tt-system=t3000 --tt-mesh=2x2")
+        pytest.skip("a mesh of one row has one axis to sum over; for instance --tt-mesh=2x2")
     build = Collectives.__init__
 
     def other(self: Collectives, parallelism: Parallelism) -> None:

@@ -46,7 +46,8 @@ SYSTEM = Option(
     "TTBRINGUP_SYSTEM",
     "tt_system",
     "SYSTEM",
-    f"the machine: {', '.join(system.name for system in SYSTEMS)} (default: what the target finds; n150 when emulated)",
+    f"the machine: {', '.join(system.name for system in SYSTEMS)} (default: what the target finds; "
+    "when emulated the smallest Wormhole system with such a mesh, n150 for one chip)",
 )
 MESH = Option("--tt-mesh", "TTBRINGUP_MESH", "tt_mesh", "RxC", "mesh shape, rows x columns (default: the system's)")
 PARALLEL = Option(

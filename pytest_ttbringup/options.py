@@ -100,9 +100,11 @@ def resolve(config: pytest.Config) -> Settings:
     """
     target_given = given(config, TARGET)
     target, reason = _target(target_given)
-    system = _system(given(config, SYSTEM), target)
+    mesh_given, system_given = given(config, MESH), given(config, SYSTEM)
+    shape = _parsed(mesh_given, _shape, None)
+    system = _system(system_given, target, shape)
     models: tuple[str, ...] = _parsed(given(config, MODEL), _models, (DEFAULT_MODEL,))
-    mesh = _parsed(given(config, MESH), lambda it: _mesh(it, system), system.mesh)
+    mesh = _parsed(mesh_given, lambda it: _mesh(it, system), system.mesh)
     return Settings(
         target=target,
         target_reason=reason,
@@ -134,9 +136,9 @@ def _target(value: Given | None) -> tuple[str, str]:
     return value.value, f"chosen by {value.fix}"
 
 
-def _system(value: Given | None, target: str) -> System:
+def _system(value: Given | None, target: str, mesh: tuple[int, int] | None) -> System:
     try:
-        system = default_system(target) if value is None else system_of(value.value)
+        system = default_system(target, mesh) if value is None else system_of(value.value)
     except BringupError as error:
         if value is None:
             raise pytest.UsageError(str(error)) from error
@@ -150,13 +152,18 @@ def _system(value: Given | None, target: str) -> System:
     return system
 
 
-def _mesh(value: Given, system: System) -> tuple[int, int]:
+def _shape(value: Given) -> tuple[int, int]:
     shape = re.fullmatch(r"(\d+)x(\d+)", value.value.strip(), re.IGNORECASE)
     if not shape:
         value.refuse("a mesh shape is two numbers, ROWSxCOLUMNS.", f"For instance {value.fix}=1x2.")
     mesh = (int(shape[1]), int(shape[2]))
     if 0 in mesh:
         value.refuse("a mesh has at least one row and one column.", f"For instance {value.fix}=1x1.")
+    return mesh
+
+
+def _mesh(value: Given, system: System) -> tuple[int, int]:
+    mesh = _shape(value)
     if not system.holds(mesh):
         value.refuse(_misfit(mesh, system), _larger(mesh, system))
     return mesh

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ttbringup.targets import emulated, silicon, simulator
 from pytest_ttbringup.targets.base import Target
-from pytest_ttbringup.targets.systems import System, system_of
+from pytest_ttbringup.targets.systems import CUSTOM, WORMHOLE, System, system_holding, system_of
 
 if TYPE_CHECKING:
     from pytest_ttbringup.options import Settings
@@ -36,8 +36,9 @@ def default_target() -> tuple[str, str]:
     return silicon.NAME, f"{count} found"
 
 
-def default_system(target: str) -> System:
-    """The system when nobody names one: what the silicon or simulator target finds; n150 on the emulated target.
+def default_system(target: str, mesh: tuple[int, int] | None = None) -> System:
+    """The system when nobody names one: what the silicon or simulator target finds, for emulation the smallest that
+    one can buy that holds the mesh asked for; n150 if there is none, or none is asked for.
 
     Raises:
         BringupError: the target can't run here, or what it finds is no known system.
@@ -46,4 +47,5 @@ def default_system(target: str) -> System:
         return silicon.system_present()
     if target == simulator.NAME:
         return simulator.system_simulated()
-    return system_of("n150")
+    holding = system_holding(mesh, arch=WORMHOLE) if mesh else None
+    return system_of("n150") if holding is None or holding.name == CUSTOM else holding

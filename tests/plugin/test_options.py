@@ -158,7 +158,7 @@ REFUSED = {
     "--tt-mesh=axb": ("ROWSxCOLUMNS",),
     "--tt-mesh=1x-1": ("ROWSxCOLUMNS",),
     "--tt-mesh=99x99": ("9801 chips", "n150 has 1 chip", "No system holds it", "galaxy"),
-    "--tt-mesh=2x4": ("8 chips", "--tt-system=t3000"),
+    "--tt-mesh=5x5": ("25 chips", "n150 has 1 chip", "--tt-system=custom"),
     "--tt-parallel=dp": ("the mesh has only one chip", "--tt-mesh=1x4"),
     "--tt-parallel=tensor": ("no such parallelism", "dp, tp, dpxtp"),
     "--tt-numerics=exakt": ("no such arithmetic", "Did you mean 'exact'", "device, exact, bitexact"),
@@ -200,6 +200,21 @@ def test_a_bad_value_is_refused_with_what_is_legal(settings, argument: str) -> N
 def test_a_mesh_that_can_not_be_used_so(settings, kind: str, mesh: str, message: str) -> None:
     with pytest.raises(pytest.UsageError, match=rf"^--tt-parallel={kind}: .*{message}"):
         settings("--tt-system=t3000", f"--tt-mesh={mesh}", f"--tt-parallel={kind}")
+
+
+@pytest.mark.parametrize(
+    ("mesh", "system"),
+    [("1x1", "n150"), ("1x2", "n300"), ("2x1", "n300"), ("1x4", "t3000"), ("2x4", "t3000"), ("8x4", "galaxy")],
+)
+def test_a_mesh_alone_names_the_smallest_system_that_holds_it(settings, mesh: str, system: str) -> None:
+    assert settings("--tt-target=emulated", f"--tt-mesh={mesh}").system == system
+
+
+def test_a_mesh_larger_than_the_named_system(settings) -> None:
+    with pytest.raises(
+        pytest.UsageError, match=r"^--tt-mesh=2x4: needs 8 chips, but system n300 has 2 .*--tt-system=t3000"
+    ):
+        settings("--tt-system=n300", "--tt-mesh=2x4")
 
 
 def test_parallelism_is_left_to_the_plan_unless_given(settings) -> None:

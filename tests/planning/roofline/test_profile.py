@@ -54,7 +54,7 @@ def test_measured_beside_bound() -> None:
     found = compare(bound("LayerNorm", "Matmul", "Matmul", "BinaryNg"), read_profile(PROFILE))
     assert (found.missing, found.further) == ((), ())
     assert [it.below for it in found.matched] == [False, False, True, False]
-    _, rows = measured_table(found)
+    rows = measured_table(found)
     label, count, took, least, share, flag = next(row for row in rows if row[0].startswith("Matmul"))
     assert (label, count, took) == ("Matmul [32, 576] bfloat16 x [576, 1536] bfloat8_b HiFi2", "2", "10.4")
     assert float(least) == pytest.approx(2 * 18 * 48 * 1088 / 288e9 * 1e6, abs=0.05)
