@@ -14,5 +14,5 @@ def print_memory(devices: list[dict[str, Any]]) -> None:
         for kind in ("dram", "l1"):
             used = device[kind]
             total, share = used["peak"] * used["banks"] / 2**20, used["peak"] / used["size"]
-            without = " without circular buffers" if kind == "l1" else ""
-            print(f"each chip: {kind.upper()} {total:.0f} MiB at most, {share:.1%} of {used['banks']} banks{without}")
+            included = ", circular buffers included" if kind == "l1" else ""
+            print(f"each chip: {kind.upper()} {total:.0f} MiB at most, {share:.1%} of {used['banks']} banks{included}")

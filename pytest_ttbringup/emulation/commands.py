@@ -29,6 +29,8 @@ class Commands:
         """Computes a recorded operation; set once the operations' wrapper exists."""
         self.check_queue: Callable[[ttnn.MeshDevice, int], None]
         """Raises TT-NN's own error if a mesh device has no such queue."""
+        self.forget_programs: Callable[[int], None] = lambda _: None
+        """Forgets what is known of the programs of a mesh device, by its id."""
         self._one_queue: set[int] = set()
         """Ids of the mesh devices that were opened with one queue, on which nothing can race."""
 
@@ -134,6 +136,7 @@ class Commands:
         device = mesh.id()
         self._memory.close(device)
         self._one_queue.discard(device)
+        self.forget_programs(device)
         self.queues.close(device)
         self.traces.close(device)
         self.sub_devices.close(device)

@@ -57,7 +57,7 @@ def install() -> None:
         replace(changes, ttnn._ttnn.tensor, name, function)
     for name, function in transfers.functions().items():
         replace(changes, ttnn, name, function)
-    for original, replacement in command_functions(_COMMANDS):
+    for original, replacement in [*command_functions(_COMMANDS), *_MEMORY.graph_captures.functions()]:
         replace_everywhere(changes, original, replacement)
     methods = guarded_methods(_COMMANDS.is_closed) | _COMMANDS.sub_devices.methods() | _COMMANDS.part_programs.methods()
     for name, guard in methods.items():
@@ -96,7 +96,9 @@ def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
     """
     if _COMMANDS.is_closed(mesh):
         return False, []
-    peaks = {it.kind.lower(): {"peak": it.peak, "size": it.size, "banks": it.banks} for it in _MEMORY.meter.stop(mesh)}
+    peaks = {it.kind.lower(): it._asdict() for it in _MEMORY.meter.stop(mesh)}
+    for peak in peaks.values():
+        del peak["kind"]
     usable = not _COMMANDS.traces.is_capturing(mesh.id())
     _COMMANDS.queues.synchronize(mesh.id(), None)
     return usable, [{"device": mesh.id(), **peaks}] if peaks else []

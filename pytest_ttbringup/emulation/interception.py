@@ -23,6 +23,7 @@ from pytest_ttbringup.emulation.host_arguments import with_host_values
 from pytest_ttbringup.emulation.padding import READING_PADDING
 from pytest_ttbringup.emulation.part_meshes import Undispatched, on_part, without_dispatch
 from pytest_ttbringup.emulation.part_programs import program_key
+from pytest_ttbringup.emulation.program_memory import ProgramMemory, beside_buffers
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.sends import point_to_point
 from pytest_ttbringup.emulation.values import DeviceMemory
@@ -70,6 +71,8 @@ class OperationWrapper:
         self._transfers = transfers
         self._evaluator = Evaluator(memory)
         self._known: dict[str, Semantics] = {}
+        self._programs = ProgramMemory()
+        commands.forget_programs = self._programs.close
         own_semantics()  # loads the collectives, too
 
     def __call__(self, operation: FastOperation, *arguments: Any, **keywords: Any) -> Any:
@@ -88,6 +91,8 @@ class OperationWrapper:
             return self._original(operation, *arguments, **keywords)
 
         inputs = device_tensors(*arguments, *(it for name, it in keywords.items() if name not in OUTPUT_KEYWORDS))
+        if self._memory.graph_captures.sends_nothing():
+            return self._without_values(operation, arguments, keywords, inputs)
         if collective_function(name) is not None and inputs:
             require_fabric(name, inputs[0])
         capture = self._commands.capture_of(arguments, keywords, inputs) if self._commands.capturing() else None
@@ -98,7 +103,8 @@ class OperationWrapper:
         self._check_outputs(keywords)
         read = self._memory.read_padded if name in READING_PADDING else self._memory.read
         values = {id(tensor): read(tensor) for tensor in inputs}
-        output = self._run(operation, arguments, self._commands.program(keywords, inputs))
+        sent = self._commands.program(keywords, inputs)
+        output = self._run(operation, arguments, sent)
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
@@ -109,6 +115,7 @@ class OperationWrapper:
             fresh = _fresh(outputs, updated)
             self._commands.command(name, keywords, reads=kept, writes=updated + fresh)
             self._evaluator.update(rule, Call(name, arguments, keywords, output, ()), fresh, values)
+            self._measure(operation, arguments, sent, inputs, outputs)
             return output
         if not outputs:
             raise EmulationError(
@@ -119,7 +126,44 @@ class OperationWrapper:
             return output  # no command is sent
         self._commands.command(name, keywords, reads=kept, writes=outputs)
         self._evaluator.store(rule, name, arguments, keywords, output, outputs, kept, values)
+        self._measure(operation, arguments, sent, inputs, outputs)
         return output
+
+    def _measure(
+        self,
+        operation: FastOperation,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        inputs: list[ttnn.Tensor],
+        outputs: list[ttnn.Tensor],
+    ) -> None:
+        """Tell the memory meter what an operation that has just run took beside the buffers of tensors.
+
+        Not of one that is written in Python, whose operations come by here themselves, or has consumed an input.
+        """
+        name, meter = operation.python_fully_qualified_name, self._memory.meter
+        device = (outputs or inputs)[0].device().id()
+        if not operation.is_cpp_operation or name in _STAND_INS or not meter.measures(device):
+            return
+        if all(tensor.is_allocated() for tensor in inputs):
+
+            def run() -> Any:
+                return self._original(operation, *arguments, **keywords)
+
+            meter.ran(device, self._programs.beside(name, inputs, outputs, run), lambda: beside_buffers(run))
+
+    def _without_values(
+        self,
+        operation: FastOperation,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        inputs: list[ttnn.Tensor],
+    ) -> Any:
+        """Run `operation` where TT-NN allocates and sends nothing: in a graph capture with `RunMode.NO_DISPATCH`."""
+        self._check_outputs(keywords)
+        for tensor in inputs:
+            self._memory.check_allocated(tensor)
+        return self._run(operation, arguments, keywords)
 
     def _capture(
         self,

@@ -184,6 +184,8 @@ class Transfers:
         return function(tensors=tensors)
 
     def _allocate(self, function: Function, *arguments: Any, **keywords: Any) -> Any:
+        for tensor in device_tensors(*arguments, *keywords.values()):  # `ttnn.empty_like` of a dead one crashes
+            self._memory.check_allocated(tensor)
         made = function(*arguments, **keywords)
         for tensor in device_tensors(made):
             write_unknown(self._memory, tensor)

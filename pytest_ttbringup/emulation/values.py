@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.filled import is_filled, to_write
 from pytest_ttbringup.emulation.formats import storage_dtype
+from pytest_ttbringup.emulation.graph_captures import GraphCaptures
 from pytest_ttbringup.emulation.memory_meter import MemoryMeter
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class DeviceMemory:
     """Bytes of new values after which dead buffers are looked for, if that is more than a tenth of what is held."""
 
     def __init__(self) -> None:
-        self.meter = MemoryMeter()
+        self.graph_captures = GraphCaptures()
+        self.meter = MemoryMeter(self.graph_captures)
         self._bytes_held = self._bytes_new = 0
         self._contents: dict[int, _Contents] = {}
         self._buffer_at: dict[Place, int] = {}
@@ -123,6 +125,8 @@ class DeviceMemory:
         """
         import ttnn
 
+        if self.graph_captures.sends_nothing():
+            return
         buffer = tensor.buffer_unique_id()
         place = place_of(tensor)
         self._take(place, buffer)
@@ -135,7 +139,11 @@ class DeviceMemory:
             if not self._sweeping_off:
                 self.meter.allocated(tensor, place)
         too_many = len(self._contents) > self._sweep_above
-        if (too_many or self._bytes_new > self._sweep_bytes) and not self._sweeping_off:
+        if (
+            (too_many or self._bytes_new > self._sweep_bytes)
+            and not self._sweeping_off
+            and self.graph_captures.allocator_answers()
+        ):
             self._sweep(place[0], ttnn._ttnn.reports.get_buffers([tensor.device()]))
 
     def read_or_unknown(self, tensor: ttnn.Tensor, chips: list[Chip]) -> Shards:
@@ -301,12 +309,12 @@ def chips_of(tensor: ttnn.Tensor) -> list[Chip]:
 
 
 def unknown_values(tensor: ttnn.Tensor) -> torch.Tensor:
-    """Values for a buffer that was never written: NaN, or the greatest integer."""
+    """Values for a buffer that was never written: NaN, or the greatest integer. The host holds one number of them."""
     import torch
 
     dtype = storage_dtype(tensor.dtype)
     unknown = math.nan if dtype.is_floating_point else torch.iinfo(dtype).max
-    return torch.full(tuple(tensor.shape), unknown, dtype=dtype)
+    return torch.full((), unknown, dtype=dtype).expand(tuple(tensor.shape))
 
 
 def _size(shards: Shards) -> int:

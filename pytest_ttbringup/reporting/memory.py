@@ -50,7 +50,7 @@ def memory_lines(reports: Iterable[Any]) -> list[str]:
 
 def _use(kind: str, use: dict[str, int]) -> str:
     banks = use["banks"] if kind == "dram" else 1
-    per = "" if kind == "dram" else " per core without circular buffers"
+    per = "" if kind == "dram" else " per core, circular buffers included"
     return f"{_bytes(use['peak'] * banks)} of {_bytes(use['size'] * banks)}{per}"
 
 

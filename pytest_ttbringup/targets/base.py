@@ -50,7 +50,8 @@ class Target(Protocol):
         """A test hands an open mesh back: whether the next can use it, and the memory each device used at most.
 
         A device's use is a dictionary with `device` and, of each kind of memory measured (`dram`, `l1`), the bytes of
-        one bank used at most, available, and the number of banks: `{"peak": …, "size": …, "banks": …}`.
+        one bank used at most, by tensors' buffers alone, available, and the number of banks:
+        `{"peak": …, "buffers": …, "size": …, "banks": …}`. The peak of L1 includes programs' circular buffers.
         """
 
     def header(self) -> str:

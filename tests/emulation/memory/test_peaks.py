@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import resource
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,37 @@ def test_outputs_of_operations_count(mesh_device: ttnn.MeshDevice) -> None:
     kept = [ttnn.neg(x) for _ in range(4)]
     assert measured(mesh_device)["DRAM"] == base + 4 * TILE_BYTES
     del kept
+
+
+CIRCULAR = r"Statically allocated \w+ buffers .* region ends at (\d+)"
+
+
+def test_circular_buffers_count_in_l1(mesh_device: ttnn.MeshDevice) -> None:
+    x = ttnn.from_torch(torch.ones(2048, 2048), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=mesh_device)
+    gc.collect()
+    base = used(mesh_device, ttnn.BufferType.L1)
+    size = ttnn.get_memory_view(mesh_device, ttnn.BufferType.L1)
+    held = tensor(mesh_device, 64 * (size.total_bytes_free_per_bank // TILE_BYTES - 8), ttnn.L1_MEMORY_CONFIG)
+    with pytest.raises(RuntimeError, match=CIRCULAR) as refused:
+        ttnn.softmax(x, dim=-1)
+    ends = int(re.search(CIRCULAR, str(refused.value))[1])
+    starts = held.buffer_address() + (held.buffer_num_pages() // 64) * TILE_BYTES - size.total_bytes_per_bank + base
+    ttnn.deallocate(held)
+    held = tensor(mesh_device, 64 * 3, ttnn.L1_MEMORY_CONFIG)
+    for _ in range(2):  # compiled, then from the program cache
+        _MEMORY.meter.start(mesh_device)
+        ttnn.deallocate(ttnn.softmax(x, dim=-1))
+        (l1,) = [it for it in _MEMORY.meter.stop(mesh_device) if it.kind == "L1"]
+        assert l1.peak == base + 3 * TILE_BYTES + ends - starts
+        assert l1.buffers == base + 3 * TILE_BYTES
+    ttnn.deallocate(held)
+
+
+def test_a_buffer_that_nobody_wrote_takes_no_host_memory(mesh_device: ttnn.MeshDevice) -> None:
+    before = _MEMORY.bytes_held()
+    fresh = ttnn.empty((1 << 14, 1 << 14), ttnn.bfloat16, ttnn.TILE_LAYOUT, mesh_device, ttnn.DRAM_MEMORY_CONFIG)
+    assert _MEMORY.bytes_held() - before < 64
+    ttnn.deallocate(fresh)
 
 
 def test_out_of_memory_is_ttnns_own(mesh_device: ttnn.MeshDevice) -> None:

@@ -35,6 +35,12 @@ def whole():
     cores = ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(7, 7))
     return ttnn.SubDevice([ttnn.CoreRangeSet({cores})])
 
+def silent():
+    kept, graph = ttnn.neg(tensor()), ttnn.graph
+    graph.begin_graph_capture(graph.RunMode.NO_DISPATCH)
+    kept = ttnn.neg(kept)  # the one from before dies in the capture
+    graph.end_graph_capture()
+
 def host():
     return ttnn.from_torch(torch.ones(32, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
 
@@ -74,6 +80,7 @@ ttnn.to_layout(dead(), ttnn.ROW_MAJOR_LAYOUT)
 ttnn.clone(dead())
 ttnn.embedding(dead(), dead())
 ttnn.zeros_like(dead())
+ttnn.empty_like(dead())
 ttnn.rms_norm(dead())
 ttnn.untilize(dead())
 ttnn.topk(dead(), 32)
@@ -100,7 +107,8 @@ device.load_sub_device_manager(device.create_sub_device_manager([whole()], 0)); 
 device.clear_loaded_sub_device_manager(); device.reset_sub_device_stall_group()
 device.set_sub_device_stall_group([ttnn.SubDeviceId(0)]); ttnn.synchronize_device(device)
 device.load_sub_device_manager(sub_devices()); device.clear_loaded_sub_device_manager()
-ttnn.deallocate(dead())"""
+ttnn.deallocate(dead())
+silent(); [tensor() for _ in range(600)]"""
 
 
 @pytest.mark.parametrize(("calls", "outcome"), [(REFUSED, "refused"), (DONE, "done")], ids=["refused", "done"])
