@@ -7,7 +7,7 @@ Shapes: I instances, S rows, D hidden, B users, K KV heads, P positions, h head 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -109,21 +109,6 @@ def padded(
     spread = parallelism.spread(form, form, prefill=True)
     placed: ttnn.Tensor = to_mesh(torch.stack(filled)[:, None], lambda: mesh_device, spread)
     return placed
-
-
-def by_chip(tensor: ttnn.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> ttnn.Tensor:
-    """Integers of which each chip's part is changed, for negative controls."""
-    held = [ttnn.to_torch(part).long() for part in ttnn.get_device_tensors(tensor)]
-    parts = torch.cat([change(part) for part in held]).int()
-    device = tensor.device()
-    return ttnn.from_torch(
-        parts,
-        dtype=tensor.dtype,
-        layout=tensor.layout,
-        device=device,
-        memory_config=ttnn.DRAM_MEMORY_CONFIG,
-        mesh_mapper=ttnn.ShardTensorToMesh(device, dim=0),
-    )
 
 
 def compare_rows(

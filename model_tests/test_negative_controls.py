@@ -19,6 +19,7 @@ import test_08_coherence as coherence
 import torch
 import ttnn
 from evidence import compared_by
+from faults import by_chip
 from ttnn_models.attention import Attention
 from ttnn_models.config import ModelConfig
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
@@ -54,13 +55,17 @@ def swapped_heads(monkeypatch: pytest.MonkeyPatch, config: ModelConfig) -> None:
     _with_weights(monkeypatch, Attention, swap)
 
 
+def one_before(positions: torch.Tensor) -> torch.Tensor:
+    """The position before, of those behind the first."""
+    return (positions - 1).clamp(min=0)
+
+
 def rotary_off_by_one(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
     """Q and K are rotated for the position before."""
     decode_tables = RotaryEmbedding.decode_tables
 
     def stale(self: RotaryEmbedding, positions: ttnn.Tensor) -> RotaryTables:
-        before = (ttnn.to_torch(positions).long() - 1).clamp(min=0)
-        return decode_tables(self, _integers(before, positions))
+        return decode_tables(self, by_chip(positions, one_before))
 
     monkeypatch.setattr(RotaryEmbedding, "decode_tables", stale)
 
@@ -78,8 +83,7 @@ def stale_cache_position(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> Non
     update = ContiguousKVCache.update
 
     def stale(self: ContiguousKVCache, key: ttnn.Tensor, value: ttnn.Tensor, positions: ttnn.Tensor) -> None:
-        before = (ttnn.to_torch(positions).long() - 1).clamp(min=0)
-        update(self, key, value, _integers(before, positions))
+        update(self, key, value, by_chip(positions, one_before))
 
     monkeypatch.setattr(ContiguousKVCache, "update", stale)
 
@@ -117,10 +121,11 @@ def shifted_user(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
     decode = MLP.decode
 
     def shifted(self: MLP, x: ttnn.Tensor) -> ttnn.Tensor:
-        out = decode(self, x)
-        rows = ttnn.to_torch(out)
+        return by_chip(decode(self, x), roll)
+
+    def roll(rows: torch.Tensor) -> torch.Tensor:
         rows[..., 5, :] = rows[..., 5, :].roll(1, -1)
-        return ttnn.from_torch(rows, dtype=out.dtype, layout=ttnn.TILE_LAYOUT, device=out.device())
+        return rows
 
     monkeypatch.setattr(MLP, "decode", shifted)
 
@@ -336,8 +341,3 @@ def _with_weights(
         build(self, mesh_device, config, change(weights), **how)
 
     monkeypatch.setattr(module, "__init__", broken)
-
-
-def _integers(values: torch.Tensor, like: ttnn.Tensor) -> ttnn.Tensor:
-    """Row-major integers in the format and shape of another tensor, on its device."""
-    return ttnn.from_torch(values.reshape(tuple(like.shape)).int(), dtype=like.dtype, device=like.device())

@@ -146,11 +146,12 @@ def test_a_wrong_cluster_axis_is_red(rung: Rung, parallelism: Parallelism, monke
 def test_a_kv_head_on_the_wrong_chip_is_red(
     rung: Rung, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last chip has the first chip's KV heads."""
+    """The last chip that has heads has the first one's KV heads."""
     fused, split = HeadSplit.fused, model_config.head_split
-    wrong = replace(split, kv_heads=(*split.kv_heads[: -split.slots], *split.kv_heads[: split.slots]))
+    slots, last = split.slots, max(slot for slot, head in enumerate(split.kv_heads) if head is not None) // split.slots
+    exchanged = (*split.kv_heads[: last * slots], *split.kv_heads[:slots], *split.kv_heads[(last + 1) * slots :])
+    wrong = replace(split, kv_heads=exchanged)
     monkeypatch.setattr(HeadSplit, "fused", lambda _, *projections: fused(wrong, *projections))
-    last = split.chips - 1
     with pytest.raises(ComparisonFailure, match=rf"(?s)by chip +.*chip {last}: .*"):
         rung("kv_heads")
     with pytest.raises(ComparisonFailure, match=r"PCC -?\d\.\d+ < 0\.999"):

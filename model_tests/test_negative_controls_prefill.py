@@ -15,7 +15,7 @@ import test_11_performance as performance
 import torch
 import ttnn
 from evidence import compared_by
-from prefill_inputs import by_chip
+from faults import by_chip
 from ttnn_models.attention import Attention
 from ttnn_models.config import DECODE_BATCH
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache

@@ -17,7 +17,7 @@ import test_12_data_parallel as data_parallel
 import torch
 import ttnn
 from evidence import compared_by
-from prefill_inputs import by_chip
+from faults import by_chip
 from ttnn_models.collectives import Collectives
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.generator import Generator
