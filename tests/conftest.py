@@ -1,6 +1,10 @@
-"""How the tests of the plugin itself run their property tests."""
+"""How the tests of the plugin itself run their property tests, and which arithmetic they may ask for."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
 
 
 def pytest_collection() -> None:
@@ -17,3 +21,14 @@ def pytest_collection() -> None:
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     settings.load_profile("ttbringup")
+
+
+@pytest.fixture
+def exact_arithmetic(mesh_device: object) -> Iterator[None]:  # noqa: ARG001  opening it chooses the run's arithmetic
+    """For tests of what operations mean, not of how the device rounds inside of them: as `--tt-numerics=exact`."""
+    from pytest_ttbringup.emulation import arithmetic
+
+    before = arithmetic.arithmetic()
+    arithmetic.choose("exact")
+    yield
+    arithmetic.restore(before)

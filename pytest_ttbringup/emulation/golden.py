@@ -173,8 +173,14 @@ class _StandIn:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tensor, name)
 
+    def storage_type(self) -> ttnn.StorageType:
+        """On the host: `ttnn.to_torch` then reads nothing, for which it would want a composer on several chips."""
+        import ttnn
+
+        return ttnn.StorageType.HOST
+
     def to_torch(self, **_: Any) -> _StandIn:
-        """As `ttnn.to_torch` calls it: the values still come later. TT-NN would want a composer for several chips."""
+        """As `ttnn.to_torch` calls it: the values still come later."""
         return self
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_ttbringup.comparison import assert_equal, assert_pcc
 
+pytestmark = pytest.mark.usefixtures("exact_arithmetic")
+
 dims = st.integers(1, 70)
 seeds = st.integers(0, 2**31)
 

@@ -88,14 +88,26 @@ def _finite(values: torch.Tensor, *, dim: int) -> torch.Tensor:
 def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool, exact: bool) -> torch.Tensor:
     """[G, M, K] times [G, K, N] for each of G at once, added to empty destinations; the rest as in `accumulate`.
 
-    Where an operand is not finite, or above 2 ** 50, all of the products are ordinary ones.
+    Where an operand is not finite, or above 2 ** 50, the result is as `collapsed`; other rows and columns know nothing
+    of it.
     """
     import torch
 
     if fp32 and not exact:
         return collapsed(a, b, phases)
-    if not (tame(a) and (not fp32 or tame(b))):
-        return collapsed(a, b, phases)
+    if tame(a) and (not fp32 or tame(b)):
+        result, largest = _accumulated_many(a, b, phases, fp32)
+        if largest < LARGEST:
+            return result
+    rows, columns = _finite(a, dim=-1), _finite(b, dim=-2)
+    rest = torch.where(rows, a, 0.0), torch.where(columns, b, 0.0)
+    result, _ = _accumulated_many(*rest, phases, fp32)
+    return torch.where(rows & columns, result, collapsed(a, b, phases))
+
+
+def _accumulated_many(a: torch.Tensor, b: torch.Tensor, phases: int, fp32: bool) -> tuple[torch.Tensor, float]:
+    """The results, and with BF16 destinations a power of two that the largest of `b` reaches."""
+    import torch
 
     from pytest_ttbringup.emulation.numerics.compiled import product
 
@@ -107,7 +119,7 @@ def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool
         return product.multiply_many(*(it[start:stop] for it in arrays), phases, fp32)  # type: ignore[no-any-return]
 
     largest = _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
-    return result if _power(largest) < LARGEST else collapsed(a, b, phases)
+    return result, _power(largest)
 
 
 def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> torch.Tensor:

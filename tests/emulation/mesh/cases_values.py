@@ -251,3 +251,14 @@ def test_one_chips_part_through_a_composer_of_the_mesh(mesh_device: ttnn.MeshDev
         columns = slice(64 * (chip % 4), 64 * (chip % 4) + 64)
         assert torch.equal(ttnn.to_torch(part, mesh_composer=composer), x[..., columns])
     assert ttnn.to_torch(placed, mesh_composer=composer).shape[-1] == 8 * 64
+
+
+@pytest.mark.parametrize("form", ["padding", "padded shape"])
+def test_each_chip_pads_its_own(mesh_device: ttnn.MeshDevice, form: str) -> None:
+    """TT-NN's preparation of the golden function wants the values of a tensor that no composer puts together."""
+    values = random(8, 1, 32, 96)
+    placed = place(values, ttnn.ShardTensorToMesh(mesh_device, dim=0), mesh_device)
+    how = ([(0, 0), (0, 0), (0, 0), (0, 32)],) if form == "padding" else ([1, 1, 32, 128], [0, 0, 0, 0])
+    for part, own in zip(parts(ttnn.pad(placed, *how, float("-inf"))), values.split(1), strict=True):
+        assert torch.equal(part[..., :96].float(), own.float())
+        assert torch.isneginf(part[..., 96:]).all()

@@ -11,6 +11,6 @@ FOLDER = Path(__file__).parent
 
 def test_values_and_collectives(run_pytest: Run) -> None:
     cases = sorted(FOLDER.glob("cases_*.py"))
-    result = run_pytest("--tt-system=t3000", *cases)
+    result = run_pytest("--tt-system=t3000", "--tt-numerics=exact", *cases)  # what is exchanged, not how it rounds
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(cases) == 7

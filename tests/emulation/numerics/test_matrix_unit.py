@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate, collapsed
+from pytest_ttbringup.emulation.numerics.matrix_unit import accumulate, accumulate_many, collapsed
 from pytest_ttbringup.emulation.numerics.multiplying import multiply
 
 from .rules import multiply_16
@@ -130,6 +130,22 @@ def test_phases_collapse_into_ordinary_products(phases: int, a_bits: int, b_bits
     assert product == pytest.approx(kept(a, a_bits) * kept(b, b_bits), rel=1e-7)
     three = collapsed(torch.tensor([[a]]), torch.tensor([[b]]), 3).item()
     assert three == pytest.approx(kept(a, 7) * b + (a - kept(a, 7)) * kept(b, 5), rel=1e-7)
+
+
+@pytest.mark.parametrize("fp32", [False, True])
+@pytest.mark.parametrize("huge", [float("nan"), float("inf"), 2.0**51])
+def test_what_is_not_tame_leaves_other_rows_and_columns_as_they_are(huge: float, fp32: bool) -> None:
+    """Of many products at once, as attention has them for its users: one who looks nowhere does not change the rest."""
+    generator = torch.Generator().manual_seed(5)
+    a, b = (torch.randn(shape, generator=generator).bfloat16().float() for shape in ((3, 8, 40), (3, 40, 9)))
+    alone = accumulate_many(a, b, phases=2, fp32=fp32, exact=True)
+    assert not torch.equal(alone, collapsed(a, b, 2))
+    a[1, 5, 7], b[2, 3, 4] = huge, huge
+    result = accumulate_many(a, b, phases=2, fp32=fp32, exact=True)
+    touched = torch.zeros_like(alone, dtype=torch.bool)
+    touched[1, 5], touched[2, :, 4] = True, True
+    assert torch.equal(result[~touched], alone[~touched])
+    assert not (result[touched].abs() < 2**40).any()
 
 
 @pytest.mark.parametrize("phases", [1, 2, 3, 4])

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-
-from pytest_ttbringup.emulation import arithmetic
 
 
 @pytest.fixture(autouse=True)
-def _exact_arithmetic() -> Iterator[None]:
-    before = arithmetic.arithmetic()
-    arithmetic.choose("exact")
-    yield
-    arithmetic.restore(before)
+def _exact(exact_arithmetic: None) -> None:
+    """For every test here."""
