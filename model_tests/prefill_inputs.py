@@ -65,13 +65,14 @@ def lengths_of(parallelism: Parallelism, tokens: int) -> list[int]:
 
 
 def texts_of(model: BringupModel, parallelism: Parallelism, tokens: int) -> list[list[int]]:
-    """A text of such a length for each instance, each from another token of the passage on.
+    """A text of such a length for each instance, each going on at another token of the passage.
 
-    From its beginning: where a text starts in the middle of a word, SmolLM2's bfloat8_b LM head moves all logits
-    by more than stage 9 lets pass, on one chip as well.
+    All begin with the passage's first token: at position 0, which sees no other, SmolLM2's activations are up to 160
+    times the median of the rest (norms), so a text's scale and offset are those of its first token.
     """
-    passage = model.passage(tokens)
-    return [passage[place : place + length] for place, length in enumerate(lengths_of(parallelism, tokens))]
+    first, *passage = model.passage(tokens)
+    lengths = enumerate(lengths_of(parallelism, tokens))
+    return [[first, *passage[place : place + length - 1]] for place, length in lengths]
 
 
 def rows_of(
