@@ -232,7 +232,15 @@ class OperationWrapper:
             return stand_in(*arguments, **keywords)
         given = device_tensors(*arguments, *keywords.values())
         self._check_empty(operation, arguments, keywords, given)
-        return self._issue(operation, arguments, keywords, given)
+        if not on_part(given):
+            return self._original(operation, *arguments, **keywords)
+        name, mesh = operation.python_fully_qualified_name, given[0].device()
+        undispatched = Undispatched((operation, *arguments), keywords)
+        with without_dispatch(name) as launched:
+            output = undispatched.run(self._original)
+        programs = len(launched) // undispatched.runs
+        self._commands.part_programs.add(mesh, program_key(name, arguments, keywords), programs)
+        return undispatched.complete(output)
 
     def _check_empty(
         self,
@@ -246,25 +254,8 @@ class OperationWrapper:
             if not tensor.logical_volume():
                 shapes = [list(it.shape) for it in given]
                 name = operation.python_fully_qualified_name
-                require_survival(name, shapes, lambda: self._issue(operation, arguments, keywords, given))
+                require_survival(name, shapes, lambda: self._original(operation, *arguments, **keywords))
                 return
-
-    def _issue(
-        self,
-        operation: FastOperation,
-        arguments: tuple[Any, ...],
-        keywords: dict[str, Any],
-        given: list[ttnn.Tensor],
-    ) -> Any:
-        if not on_part(given):
-            return self._original(operation, *arguments, **keywords)
-        name, mesh = operation.python_fully_qualified_name, given[0].device()
-        undispatched = Undispatched((operation, *arguments), keywords)
-        with without_dispatch(name) as launched:
-            output = undispatched.run(self._original)
-        programs = len(launched) // undispatched.runs
-        self._commands.part_programs.add(mesh, program_key(name, arguments, keywords), programs)
-        return undispatched.complete(output)
 
     def _check_outputs(self, keywords: dict[str, Any]) -> None:
         """Refuse dead tensors as outputs, on which some operations of TT-NN crash."""
