@@ -1,9 +1,9 @@
 """Operations on device tensors without elements, on many of which TT-NN's host code divides by zero or dereferences
 null: with some arguments and in some layouts, so no list of operations says which.
 
-So such a call is tried in a forked child first. Only calls with such a tensor pay for it. TT-NN waits for threads when it
-compiles or sends a program, which a child does not have; so there it only records: it computes shapes and makes
-programs, in which all known crashes are.
+So such a call is tried in a forked child first. Only calls with such a tensor pay for it.
+TT-NN waits for threads when it compiles or sends a program, which a child does not have; so there it only records: it
+computes shapes and makes programs, in which all known crashes are.
 """
 
 from __future__ import annotations
