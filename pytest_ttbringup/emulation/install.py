@@ -101,4 +101,6 @@ def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
         del peak["kind"]
     usable = not _COMMANDS.traces.is_capturing(mesh.id())
     _COMMANDS.queues.synchronize(mesh.id(), None)
+    if usable and _MEMORY.graph_captures.allocator_answers():
+        _MEMORY.sweep(mesh)
     return usable, [{"device": mesh.id(), **peaks}] if peaks else []

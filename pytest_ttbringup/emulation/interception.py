@@ -15,6 +15,7 @@ from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute, u
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.collectives import collective_function, require_fabric
 from pytest_ttbringup.emulation.commands import Commands
+from pytest_ttbringup.emulation.empty_tensors import require_survival
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.evaluation import OUTPUT_KEYWORDS, Evaluator
 from pytest_ttbringup.emulation.golden import semantics_of
@@ -183,6 +184,7 @@ class OperationWrapper:
         given = {it.buffer_unique_id() for it in tensors}
         program = self._commands.program(keywords, inputs)
         if on_part(tensors):
+            self._check_empty(operation, arguments, program, tensors)
             known = self._commands.part_programs.knows(capture.mesh, program_key(name, arguments, program))
             before_it = capture.programs
             undispatched = Undispatched((operation, *arguments), program)
@@ -229,6 +231,7 @@ class OperationWrapper:
         if stand_in is not None:
             return stand_in(*arguments, **keywords)
         given = device_tensors(*arguments, *keywords.values())
+        self._check_empty(operation, arguments, keywords, given)
         if not on_part(given):
             return self._original(operation, *arguments, **keywords)
         name, mesh = operation.python_fully_qualified_name, given[0].device()
@@ -238,6 +241,21 @@ class OperationWrapper:
         programs = len(launched) // undispatched.runs
         self._commands.part_programs.add(mesh, program_key(name, arguments, keywords), programs)
         return undispatched.complete(output)
+
+    def _check_empty(
+        self,
+        operation: FastOperation,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        given: list[ttnn.Tensor],
+    ) -> None:
+        """Refuse a call on a tensor without elements that would end the process."""
+        for tensor in given:
+            if not tensor.logical_volume():
+                shapes = [list(it.shape) for it in given]
+                name = operation.python_fully_qualified_name
+                require_survival(name, shapes, lambda: self._original(operation, *arguments, **keywords))
+                return
 
     def _check_outputs(self, keywords: dict[str, Any]) -> None:
         """Refuse dead tensors as outputs, on which some operations of TT-NN crash."""

@@ -9,7 +9,7 @@ chips that hold the same share one tensor object.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -73,16 +73,21 @@ class _Contents:
 
 
 class DeviceMemory:
-    """The contents of all live device buffers of this process."""
+    """The contents of all live device buffers of this process.
+
+    A tensor that dies without `ttnn.deallocate` dies in C++, which tells nobody. Its values go when dead buffers are
+    looked for: once 32 MiB of values were stored in new buffers, or many small ones, and at the end of each test on a
+    mesh device. So the dead hold at most what was alive at the last look, and 32 MiB.
+    """
 
     _SWEEP_AT_LEAST = 512
     _SWEEP_BYTES = 32 << 20
-    """Bytes of new values after which dead buffers are looked for, if that is more than a tenth of what is held."""
+    """Bytes of new values after which dead buffers are looked for."""
 
     def __init__(self) -> None:
         self.graph_captures = GraphCaptures()
         self.meter = MemoryMeter(self.graph_captures)
-        self._bytes_held = self._bytes_new = 0
+        self._bytes_new = 0
         self._contents: dict[int, _Contents] = {}
         self._buffer_at: dict[Place, int] = {}
         self._sweep_above = self._SWEEP_AT_LEAST
@@ -123,8 +128,6 @@ class DeviceMemory:
             padding: what lies between the logical and the padded shape: NaN (the default) where the device leaves
                 whatever the kernel computed there.
         """
-        import ttnn
-
         if self.graph_captures.sends_nothing():
             return
         buffer = tensor.buffer_unique_id()
@@ -140,11 +143,11 @@ class DeviceMemory:
                 self.meter.allocated(tensor, place)
         too_many = len(self._contents) > self._sweep_above
         if (
-            (too_many or self._bytes_new > self._sweep_bytes)
+            (too_many or self._bytes_new > self._SWEEP_BYTES)
             and not self._sweeping_off
             and self.graph_captures.allocator_answers()
         ):
-            self._sweep(place[0], ttnn._ttnn.reports.get_buffers([tensor.device()]))
+            self.sweep(tensor.device())
 
     def read_or_unknown(self, tensor: ttnn.Tensor, chips: list[Chip]) -> Shards:
         """What these chips' parts of a device tensor hold; where nothing was ever written, or nothing that a program
@@ -275,22 +278,22 @@ class DeviceMemory:
             )
         return contents
 
-    def _sweep(self, device: int, live: Iterable[ttnn._ttnn.reports.BufferInfo]) -> None:
-        """Drop what belongs to buffers that TT-NN has freed since, when a Python tensor died without a word."""
+    def sweep(self, mesh: ttnn.MeshDevice) -> None:
+        """Drop what belongs to buffers that TT-NN has freed since, when a tensor died without a word."""
+        import ttnn
+
+        device = mesh.id()
+        live = ttnn._ttnn.reports.get_buffers([mesh])
         places = {(device, buffer.buffer_type.value, buffer.address) for buffer in live}
         for buffer, contents in list(self._contents.items()):
             if contents.place[0] == device and contents.place not in places:
                 self.free(buffer)
         self._sweep_above = max(self._SWEEP_AT_LEAST, 2 * len(self._contents))
-        self._bytes_held, self._bytes_new = self.bytes_held(), 0
+        self._bytes_new = 0
 
     def bytes_held(self) -> int:
         """Host memory of all values; what buffers share counts once for each."""
         return sum(_size(contents.shards) for contents in self._contents.values())
-
-    @property
-    def _sweep_bytes(self) -> int:
-        return max(self._SWEEP_BYTES, self._bytes_held // 10)
 
 
 def place_of(tensor: ttnn.Tensor) -> Place:

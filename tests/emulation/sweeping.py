@@ -12,4 +12,4 @@ from pytest_ttbringup.emulation.install import _MEMORY
 def sweep(device: ttnn.MeshDevice) -> None:
     """Forget what tensors of other tests held that died without a word."""
     gc.collect()
-    _MEMORY._sweep(device.id(), ttnn._ttnn.reports.get_buffers([device]))
+    _MEMORY.sweep(device)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import ttnn
 
-from pytest_ttbringup.emulation.install import _MEMORY
+from pytest_ttbringup.emulation.install import _MEMORY, end_test
 
 from ..sweeping import sweep
 
@@ -137,6 +137,21 @@ def test_host_memory_stays_near_the_live_tensors(mesh_device: ttnn.MeshDevice) -
         live = ttnn.neg(live)  # the old one dies without a word, and its address is used again
     garbage = _MEMORY.bytes_held() - before
     assert garbage < _MEMORY._SWEEP_BYTES + 2 * 64 * 4096
+
+
+def test_tensors_that_died_are_forgotten_after_32_mib_and_at_the_end_of_a_test(mesh_device: ttnn.MeshDevice) -> None:
+    sweep(mesh_device)
+    before, size = _MEMORY.bytes_held(), 16 << 20
+    held = [tensor(mesh_device, size // 4096) for _ in range(24)]
+    assert _MEMORY.bytes_held() - before == len(held) * size
+    held.clear()
+    for _ in range(3):
+        tensor(mesh_device, size // 4096)
+    assert _MEMORY.bytes_held() - before <= 3 * size
+    held = [tensor(mesh_device, size // 4096)]
+    held.clear()
+    end_test(mesh_device)
+    assert _MEMORY.bytes_held() <= before
 
 
 def test_a_freed_tensor_gives_its_host_memory_back_at_once(mesh_device: ttnn.MeshDevice) -> None:

@@ -44,6 +44,9 @@ def silent():
 def host():
     return ttnn.from_torch(torch.ones(32, 32), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT)
 
+def empty(*shape, layout=ttnn.TILE_LAYOUT):
+    return ttnn.from_torch(torch.ones(shape), dtype=ttnn.bfloat16, layout=layout, device=device)
+
 def sub_devices():
     core = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(0, 0))})
     return device.create_sub_device_manager([ttnn.SubDevice([core])], 3200)
@@ -95,7 +98,12 @@ ttnn.close_mesh_device(device); ttnn.execute_trace(device, ttnn.MeshTraceId(1))
 ttnn.close_mesh_device(device); ttnn.record_event(device, 0)
 kept = tensor(); ttnn.close_mesh_device(device); kept.cpu()
 kept = tensor(); ttnn.close_mesh_device(device); ttnn.neg(kept)
-kept = tensor(); view = ttnn.reshape(kept, (1, 32, 32)); ttnn.deallocate(kept); ttnn.neg(view)"""
+kept = tensor(); view = ttnn.reshape(kept, (1, 32, 32)); ttnn.deallocate(kept); ttnn.neg(view)
+ttnn.concat([empty(0), empty(0)], 0)
+ttnn.transpose(empty(0, 32, layout=ttnn.ROW_MAJOR_LAYOUT), -1, -2)
+ttnn.permute(empty(0, 32, layout=ttnn.ROW_MAJOR_LAYOUT), (1, 0))
+ttnn.rms_norm_pre_all_gather(empty(1, 1, 0, 32))
+kept = empty(1, 1, 0, 32); ttnn.begin_trace_capture(device); ttnn.rms_norm_pre_all_gather(kept)"""
 
 DONE = """\
 trace = ttnn.begin_trace_capture(device); ttnn.end_trace_capture(device, trace); ttnn.execute_trace(device, trace)
@@ -108,7 +116,8 @@ device.clear_loaded_sub_device_manager(); device.reset_sub_device_stall_group()
 device.set_sub_device_stall_group([ttnn.SubDeviceId(0)]); ttnn.synchronize_device(device)
 device.load_sub_device_manager(sub_devices()); device.clear_loaded_sub_device_manager()
 ttnn.deallocate(dead())
-silent(); [tensor() for _ in range(600)]"""
+silent(); [tensor() for _ in range(600)]
+ttnn.add(ttnn.neg(empty(1, 1, 0, 32)), 1.0)"""
 
 
 @pytest.mark.parametrize(("calls", "outcome"), [(REFUSED, "refused"), (DONE, "done")], ids=["refused", "done"])
