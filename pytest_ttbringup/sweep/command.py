@@ -27,7 +27,6 @@ from pytest_ttbringup.option_table import (
     SEED,
     SYSTEM,
     TARGET,
-    given,
 )
 from pytest_ttbringup.options import Settings, settings_of
 from pytest_ttbringup.planning.footprint import Workload
@@ -41,13 +40,8 @@ from pytest_ttbringup.sweep.speed import Speed, decode_bound
 from pytest_ttbringup.targets import System, system_of
 from pytest_ttbringup.without_tests import add_arguments, arguments_of, with_settings
 
-WITH_FIDELITY = "device"
-"""Numerics of the emulated target unless others are asked for: exact ones know nothing of math fidelity."""
 _PASSED_ON = (MODEL, TARGET, SYSTEM, MESH, NUMERICS, PCC_THRESHOLD, LAYERS, SEED, CACHE)
-_HELP = {
-    MODEL: f"the model to compare them on, named as for pytest (default: {DEFAULT_MODEL})",
-    NUMERICS: f"how the emulated target computes, as for pytest (default: {WITH_FIDELITY}, which knows math fidelity)",
-}
+_HELP = {MODEL: f"the model to compare them on, named as for pytest (default: {DEFAULT_MODEL})"}
 
 
 def add_to(commands: Any) -> None:
@@ -154,14 +148,10 @@ def _settings(options: argparse.Namespace, tests: Path) -> tuple[Settings, list[
         BringupError: one is illegal, which no run has to find out.
     """
     flags = arguments_of(options, _PASSED_ON)
-
-    def read(config: pytest.Config) -> tuple[Settings, bool]:
-        return settings_of(config), given(config, NUMERICS) is not None
-
-    settings, has_numerics = with_settings([*flags, str(tests)], read)
+    settings = with_settings([*flags, str(tests)], settings_of)
     if len(settings.models) != 1:
         raise BringupError(f"{MODEL.flag}={','.join(settings.models)}: a sweep is of one model; name one.")
-    return settings, flags if has_numerics else [*flags, f"{NUMERICS.flag}={WITH_FIDELITY}"]
+    return settings, flags
 
 
 def _positions(model: str) -> int:

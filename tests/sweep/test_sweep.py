@@ -206,10 +206,7 @@ def test_the_report_names_the_system_of_the_environment(
     assert main(["sweep", f"--tests={ladder}", "--choices=default", "--tt-target=emulated", cache]) == 0
     assert "precision sweep of tiny-llama on emulated (p150)" in capsys.readouterr().out
     assert systems == ["p150"]
-    assert asked == [["--tt-target=emulated", cache, "--tt-numerics=device"]]
-    monkeypatch.setenv("TTBRINGUP_NUMERICS", "bitexact")
-    assert main(["sweep", f"--tests={ladder}", "--choices=default", "--tt-target=emulated", cache]) == 0
-    assert asked[1:] == [["--tt-target=emulated", cache]]
+    assert asked == [["--tt-target=emulated", cache]]
 
 
 def test_a_choice_that_stopped_is_told_by_the_exit_code(
