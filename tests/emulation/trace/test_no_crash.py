@@ -106,6 +106,9 @@ ttnn.rms_norm_pre_all_gather(empty(1, 1, 0, 32))
 kept = empty(1, 1, 0, 32); ttnn.begin_trace_capture(device); ttnn.rms_norm_pre_all_gather(kept)"""
 
 DONE = """\
+ttnn.matmul(empty(1, 1, 0, 32), empty(1, 1, 32, 32))
+ttnn.softmax(empty(1, 1, 0, 32), -1)
+ttnn.rms_norm(empty(1, 1, 0, 32))
 trace = ttnn.begin_trace_capture(device); ttnn.end_trace_capture(device, trace); ttnn.execute_trace(device, trace)
 ttnn.begin_trace_capture(device)
 ttnn.wait_for_event(1, ttnn.record_event(device, 0))
