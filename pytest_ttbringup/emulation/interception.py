@@ -96,7 +96,7 @@ class OperationWrapper:
             return self._without_values(operation, arguments, keywords, inputs)
         if collective_function(name) is not None and inputs:
             require_fabric(name, inputs[0])
-        capture = self._commands.capture_of(arguments, keywords, inputs) if self._commands.capturing() else None
+        capture = self._capture_around(arguments, keywords, inputs) if self._commands.capturing() else None
         if capture is not None:
             with capture.complete(name):
                 return self._capture(capture, operation, arguments, keywords, inputs)
@@ -129,6 +129,12 @@ class OperationWrapper:
         self._evaluator.store(rule, name, arguments, keywords, output, outputs, kept, values)
         self._measure(operation, arguments, sent, inputs, outputs)
         return output
+
+    def _capture_around(
+        self, arguments: tuple[Any, ...], keywords: dict[str, Any], inputs: list[ttnn.Tensor]
+    ) -> Capture | None:
+        """The capture that a call belongs to; of inputs that are dead, an output that is given may tell the device."""
+        return self._commands.capture_of(arguments, keywords, [*inputs, *device_tensors(*keywords.values())])
 
     def _measure(
         self,

@@ -79,6 +79,18 @@ def test_ttnns_own_refusal_makes_a_trace_incomplete(mesh_device: ttnn.MeshDevice
 
 
 @REGION
+def test_a_dead_input_makes_the_trace_of_its_output_incomplete(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    dead = ttnn.neg(x)
+    ttnn.deallocate(dead)
+    trace = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    with pytest.raises(RuntimeError, match="deallocated"):
+        ttnn.neg(dead, output_tensor=x)
+    ttnn.end_trace_capture(mesh_device, trace, cq_id=0)
+    with pytest.raises(EmulationError, match=r"ttnn.neg failed in its capture"):
+        ttnn.execute_trace(mesh_device, trace, cq_id=0)
+
+
+@REGION
 def test_a_disabled_program_cache(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
     mesh_device.disable_and_clear_program_cache()
     trace = ttnn.begin_trace_capture(mesh_device)
