@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ttnn_models.rotary_embedding import RotaryEmbedding
     from ttnn_models.weights import WeightCache
 
+    from pytest_ttbringup.fixtures.compare import Compare
     from pytest_ttbringup.reference.model import BringupModel
 
 POSITIONS = 256
@@ -166,3 +167,12 @@ def prefilling(causal_lm: CausalLM, generator: Generator, _built: dict[str, Any]
         _built["prefilling"] = Generator(causal_lm, prefill=True, kv_caches=generator.kv_caches)
     kept: Generator = _built["prefilling"]
     return kept
+
+
+@pytest.fixture
+def as_prefill(request: pytest.FixtureRequest) -> Compare:
+    """`compare` as the rung of prefill has it, for negative controls of that rung."""
+    from pytest_ttbringup.fixtures.compare import Compare
+    from pytest_ttbringup.stages import stage_of
+
+    return Compare(request, rung=stage_of("prefill"))

@@ -36,7 +36,7 @@ from ttnn_models.state_dict import StateDict
 from ttnn_models.weights import UNCACHED
 
 from pytest_ttbringup.comparison import ComparisonFailure
-from pytest_ttbringup.fixtures.compare import Compare
+from pytest_ttbringup.fixtures.compare import MAX_OFFSET_ERROR, MAX_SCALE_ERROR, Compare
 from pytest_ttbringup.generation import sampling
 from pytest_ttbringup.reference.model import BringupModel
 from pytest_ttbringup.stages import stage_of
@@ -130,19 +130,11 @@ def shifted_user(monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
     monkeypatch.setattr(MLP, "decode", shifted)
 
 
-def scaled_output(module: type[Any], factor: float, monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
+def scale_output(monkeypatch: pytest.MonkeyPatch, module: type[Any], factor: float) -> None:
     """The output is off by a factor, which PCC does not see; 0.96 is what math fidelity LoFi does."""
     decode = module.decode
     monkeypatch.setattr(
         module, "decode", lambda self, *inputs, **named: ttnn.multiply(decode(self, *inputs, **named), factor)
-    )
-
-
-def offset_output(module: type[Any], amount: float, monkeypatch: pytest.MonkeyPatch, _: ModelConfig) -> None:
-    """A constant is added to the output, which PCC does not see."""
-    decode = module.decode
-    monkeypatch.setattr(
-        module, "decode", lambda self, *inputs, **named: ttnn.add(decode(self, *inputs, **named), amount)
     )
 
 
@@ -205,26 +197,35 @@ def test_a_fault_turns_its_module_red(fault: Break, rungs: dict[type[Any], Calla
 
 
 @pytest.mark.parametrize(
-    ("module", "break_it", "found"),
+    ("module", "factor"),
     [
-        pytest.param(MLP, partial(scaled_output, MLP, 0.96), "scale 0.9[56]", id="mlp_by_0.96"),
-        pytest.param(Attention, partial(scaled_output, Attention, 0.96), "scale 0.9[456]", id="attention_by_0.96"),
-        pytest.param(RMSNorm, partial(scaled_output, RMSNorm, 1.05), "scale 1.0[45]", id="norm_by_1.05"),
-        pytest.param(LMHead, partial(scaled_output, LMHead, 2.0), "scale (1.99|2.0)", id="lm_head_by_2"),
-        pytest.param(LMHead, partial(offset_output, LMHead, 5.0), "offset [45]", id="lm_head_plus_5"),
+        pytest.param(MLP, 0.96, id="mlp_by_0.96"),
+        pytest.param(Attention, 0.96, id="attention_by_0.96"),
+        pytest.param(RMSNorm, 1.05, id="norm_by_1.05"),
+        pytest.param(LMHead, 2.0, id="lm_head_by_2"),
     ],
 )
-def test_a_scale_or_an_offset_turns_its_module_red(
-    module: type[Any],
-    break_it: Break,
-    found: str,
-    rungs: dict[type[Any], Callable[[], None]],
-    model_config: ModelConfig,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_scale_turns_its_module_red(
+    module: type[Any], factor: float, rungs: dict[type[Any], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_it(monkeypatch, model_config)
-    with pytest.raises(ComparisonFailure, match=found):
+    """The scale found is the factor, to within what a scale may be off by."""
+    scale_output(monkeypatch, module, factor)
+    with pytest.raises(ComparisonFailure, match=r"scale \d\.\d+ is off by more than") as failure:
         rungs[module]()
+    assert abs(failure.value.comparison.scale - factor) <= MAX_SCALE_ERROR
+
+
+def test_an_offset_turns_its_module_red(
+    rungs: dict[type[Any], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A constant is added to the output, which PCC does not see."""
+    decode = LMHead.decode
+    monkeypatch.setattr(LMHead, "decode", lambda *inputs: ttnn.add(decode(*inputs), 5.0))
+    with pytest.raises(ComparisonFailure, match=r"offset \d\S* is \S+ of the reference's RMS, more than") as failure:
+        rungs[LMHead]()
+    found = failure.value.comparison
+    rms = found.offset / found.offset_error
+    assert abs(found.offset - 5.0) <= MAX_OFFSET_ERROR * rms
 
 
 @pytest.mark.usefixtures("fault")

@@ -13,6 +13,7 @@ import test_13_tensor_parallel as tensor_parallel
 import torch
 import ttnn
 from evidence import compared_by
+from faults import stale_sum
 from tensor_parallel import AgainstOneChip, tensor_parallelism
 from ttnn_models.collectives import Collectives
 from ttnn_models.config import ModelConfig
@@ -32,12 +33,9 @@ Rung = Callable[[str], None]
 
 
 @pytest.fixture
-def parallelism(mesh_device: ttnn.MeshDevice) -> Parallelism:
+def parallelism(model: BringupModel, mesh_device: ttnn.MeshDevice) -> Parallelism:
     """Tensor parallel; each row of a mesh of several is an instance."""
-    shape = tuple(mesh_device.shape)
-    if shape == (1, 1):
-        pytest.skip("a fault between chips wants several; for instance --tt-mesh=1x4")
-    return Parallelism.over(shape, "tp" if 1 in shape else "dpxtp")
+    return tensor_parallelism(tuple(mesh_device.shape), model.config.hidden_size, "replicated")
 
 
 @pytest.fixture
@@ -159,23 +157,9 @@ def test_a_kv_head_on_the_wrong_chip_is_red(
 
 
 def test_a_stale_replica_is_red(rung: Rung, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One chip did not get the new sum, and goes on with what it had: an older one."""
-    all_reduce = Collectives.all_reduce
+    stale_sum(monkeypatch)
     chips = model_config.parallelism.data * model_config.parallelism.tensor
-    stale = chips - 1
-
-    def missed(self: Collectives, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
-        device = partial.device()
-        total = all_reduce(self, partial, memory_config)
-        parts = [ttnn.to_torch(part) for part in ttnn.get_device_tensors(total)]
-        parts[stale] = parts[stale].roll(1, dims=2)  # each user has the row of the user before
-        mapper = ttnn.ShardTensorToMesh(device, dim=0)
-        return ttnn.from_torch(
-            torch.cat(parts), dtype=total.dtype, layout=ttnn.TILE_LAYOUT, device=device, mesh_mapper=mapper
-        )
-
-    monkeypatch.setattr(Collectives, "all_reduce", missed)
-    with pytest.raises(ComparisonFailure, match=rf"by chip +{chips - 1} of {chips} at .* better; chip {stale}: "):
+    with pytest.raises(ComparisonFailure, match=rf"by chip +{chips - 1} of {chips} at .* better; chip {chips - 1}: "):
         rung("mlp")
 
 

@@ -30,7 +30,6 @@ from ttnn_models.weights import UNCACHED
 
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.reference.model import BringupModel
-from pytest_ttbringup.stages import stage_of
 
 TOKENS = 333
 """Followed by whole tiles of padding."""
@@ -108,12 +107,6 @@ AT_ONCE: tuple[Break, ...] = (
     keys_and_values_exchanged,
 )
 IN_CHUNKS: tuple[Break, ...] = (rotary_off_by_one_in_a_chunk, chunk_start_ignored, chunk_written_at_the_start)
-
-
-@pytest.fixture
-def as_prefill(request: pytest.FixtureRequest) -> Compare:
-    """`compare` as the rung has it."""
-    return Compare(request, rung=stage_of("prefill"))
 
 
 @pytest.fixture(params=["contiguous", "paged"])

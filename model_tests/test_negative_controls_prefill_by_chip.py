@@ -17,8 +17,7 @@ import test_12_data_parallel as data_parallel
 import torch
 import ttnn
 from evidence import compared_by
-from faults import by_chip
-from ttnn_models.collectives import Collectives
+from faults import among_chips, by_chip, stale_on_the_last_chip, stale_sum
 from ttnn_models.contiguous_kv_cache import ContiguousKVCache
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
@@ -32,7 +31,6 @@ from ttnn_models.weights import UNCACHED, WeightCache
 
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.reference.model import BringupModel
-from pytest_ttbringup.stages import stage_of
 
 TOKENS = 200
 
@@ -44,12 +42,6 @@ def parallelism(mesh_device: ttnn.MeshDevice) -> Parallelism:
     if shape == (1, 1):
         pytest.skip("a fault between instances wants several chips; for instance --tt-mesh=1x2")
     return Parallelism.over(shape, "dp" if 1 in shape else "dpxtp")
-
-
-@pytest.fixture
-def as_prefill(request: pytest.FixtureRequest) -> Compare:
-    """`compare` as the rung has it."""
-    return Compare(request, rung=stage_of("prefill"))
 
 
 @pytest.fixture(params=["contiguous", "paged"])
@@ -74,12 +66,8 @@ def stack(model: BringupModel, causal_lm: CausalLM, as_prefill: Compare) -> Call
 
 def turned(tensor: ttnn.Tensor, parallelism: Parallelism) -> ttnn.Tensor:
     """Each instance gets what the next one has."""
-    parts = [ttnn.to_torch(part) for part in ttnn.get_device_tensors(tensor)]
-    device, tensors = tensor.device(), [*parts[parallelism.tensor :], *parts[: parallelism.tensor]]
-    mapper = ttnn.ShardTensorToMesh(device, dim=0)
-    return ttnn.from_torch(
-        torch.cat(tensors), dtype=tensor.dtype, layout=tensor.layout, device=device, mesh_mapper=mapper
-    )
+    chips = parallelism.tensor
+    return among_chips(tensor, lambda parts: [*parts[chips:], *parts[:chips]])
 
 
 def test_without_a_fault_the_rungs_are_green(
@@ -192,14 +180,7 @@ def test_a_stale_weight_replica_is_red(
 
     def stale(self: WeightCache, name: str, tensor: torch.Tensor, **how: object) -> ttnn.Tensor:
         loaded = load(self, name, tensor, **how)  # type: ignore[arg-type]
-        if name != "embed_tokens":
-            return loaded
-        parts = [ttnn.to_torch(part) for part in ttnn.get_device_tensors(loaded)]
-        parts[-1] = parts[-1].roll(1, dims=2)
-        shards = ttnn.ShardTensorToMesh(mesh_device, dim=0)
-        return ttnn.from_torch(
-            torch.cat(parts), dtype=loaded.dtype, layout=loaded.layout, device=mesh_device, mesh_mapper=shards
-        )
+        return stale_on_the_last_chip(loaded) if name == "embed_tokens" else loaded
 
     monkeypatch.setattr(WeightCache, "load", stale)
     where = parallelism.chips(parallelism.data - 1)
@@ -210,23 +191,10 @@ def test_a_stale_weight_replica_is_red(
 def test_a_stale_sum_is_red(
     attends: Callable[[], None], parallelism: Parallelism, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last chip did not get the new sum, and goes on with an older one."""
     if parallelism.tensor == 1:
         pytest.skip("chips that are an instance each share no sums; for instance --tt-mesh=2x2")
-    all_reduce = Collectives.all_reduce
+    stale_sum(monkeypatch)
     last = parallelism.data * parallelism.tensor - 1
-
-    def missed(self: Collectives, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
-        total = all_reduce(self, partial, memory_config)
-        parts = [ttnn.to_torch(part) for part in ttnn.get_device_tensors(total)]
-        parts[last] = parts[last].roll(1, dims=2)
-        device = total.device()
-        shards = ttnn.ShardTensorToMesh(device, dim=0)
-        return ttnn.from_torch(
-            torch.cat(parts), dtype=total.dtype, layout=ttnn.TILE_LAYOUT, device=device, mesh_mapper=shards
-        )
-
-    monkeypatch.setattr(Collectives, "all_reduce", missed)
     with pytest.raises(
         AssertionError, match=rf"chip {last} holds other values than chip {last - parallelism.tensor + 1}"
     ):
