@@ -5,6 +5,8 @@ Shapes: B users, K KV heads, S positions, h head size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import ttnn
 from ttnn_models.config import DECODE_BATCH, ModelConfig
@@ -48,6 +50,20 @@ def prompts_for(model: BringupModel, users: int) -> list[str]:
     """A prompt for each user; where they are more than the prompts, every chip's 32 come in another order."""
     prompts = model.prompts()
     return [prompts[(user + user // DECODE_BATCH) % len(prompts)] for user in range(users)]
+
+
+def texts_of_first_users(
+    users: int, text: Sequence[int], *, prefilled: int = 0
+) -> tuple[range, list[list[int]], list[int]]:
+    """For `Generator.forced_logits`: the first user of every instance reads a text, those between them its first token.
+
+    Returns:
+        Who reads it, the texts, and how many tokens of each are prefilled.
+    """
+    readers = range(0, users, DECODE_BATCH)
+    slots = range(readers[-1] + 1)
+    texts = [list(text) if slot in readers else [text[0]] for slot in slots]
+    return readers, texts, [prefilled if slot in readers else 0 for slot in slots]
 
 
 def decode_state(

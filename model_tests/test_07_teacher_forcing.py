@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from ttnn_models.config import DECODE_BATCH
+from decode_inputs import texts_of_first_users
 from ttnn_models.generator import Generator
 
 from pytest_ttbringup.comparison import TokenAccuracy
@@ -39,8 +39,6 @@ def accuracy_by_instance(
     """The text is read by the first user of every instance, the first tokens by prefill, and each is judged."""
     text = model.passage(POSITIONS + 1)
     expected = reference_logits(model.reference, text[:-1])
-    users = range(0, generator.users, DECODE_BATCH)  # the first of every instance
-    texts = [text[:-1] if user in users else [text[0]] for user in range(users[-1] + 1)]
-    lengths = [prefilled if user in users else 0 for user in range(len(texts))]
+    users, texts, lengths = texts_of_first_users(generator.users, text[:-1], prefilled=prefilled)
     logits = generator.forced_logits(texts, prefilled=lengths, report=progress)
     return [teacher_forcing(logits[user], expected, text[1:], top1=0.90, top5=0.99) for user in users]

@@ -12,7 +12,7 @@ import test_06_full_model as full_model
 import test_07_teacher_forcing as forcing
 import torch
 import ttnn
-from decode_inputs import prompts_for, read_history
+from decode_inputs import prompts_for, read_history, texts_of_first_users
 from prefill_inputs import USER, compare_rows, new_cache, texts_of
 from ttnn_models.config import DECODE_BATCH, ModelConfig
 from ttnn_models.generator import Generator
@@ -166,9 +166,7 @@ def test_prefill_long_then_decode(
     text = (passage * (prompt // len(passage) + 2))[: prompt + STEPS + 1]
     generator = Generator(causal_lm)
     expected = answer_logits(model.reference, text[:prompt], text[prompt:])
-    users = range(0, generator.users, DECODE_BATCH)  # the first of every instance
-    texts = [text[:-1] if user in users else [text[0]] for user in range(users[-1] + 1)]
-    lengths = [prompt if user in users else 1 for user in range(len(texts))]
+    users, texts, lengths = texts_of_first_users(generator.users, text[:-1], prefilled=prompt)
     logits = generator.forced_logits(texts, prefilled=lengths, report=progress)
     for user in users:
         accuracy = teacher_forcing(logits[user][prompt - 1 :], expected, text[prompt:])

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import torch
 import ttnn
-from decode_inputs import prompts_for
+from decode_inputs import prompts_for, texts_of_first_users
 from transfers import watch_transfers
-from ttnn_models.config import DECODE_BATCH
 from ttnn_models.decode_state import DecodeState
 from ttnn_models.generator import Generator
 from ttnn_models.model import CausalLM
@@ -216,9 +215,7 @@ def test_performance_teacher_forcing(
 ) -> None:
     """Stage 7 with a prefilled prompt and a traced step: the eager logits, and the reference's tokens."""
     text = model.passage(POSITIONS + 1)
-    readers = range(0, users.state.users, DECODE_BATCH)  # the first user of every instance
-    texts = [text[:-1] if user in readers else [text[0]] for user in range(readers[-1] + 1)]
-    prefilled = [PREFILLED if user in readers else 0 for user in range(len(texts))]
+    readers, texts, prefilled = texts_of_first_users(users.state.users, text[:-1], prefilled=PREFILLED)
     logits = []
     for trace in (False, True):
         generator = Generator(users.causal_lm, trace=trace, kv_caches=users.kv_caches)
