@@ -62,6 +62,21 @@ def test_a_long_prompt_is_continued_behind_its_last_chunk(model: PrefilledModel)
     assert model.of_user(2) == []
 
 
+def test_a_prompt_that_fills_its_last_chunk_is_continued_behind_it(model: PrefilledModel) -> None:
+    generator = Generator(model, prefill=True, prefill_chunk=32)  # type: ignore[arg-type]
+    prompts = [LONG[:length] for length in (31, 32, 33, 64)]
+    written = generator.generate(prompts, max_new_tokens=2)
+    assert [user.tokens for user in written] == [(33, 34), (34, 35), (35, 36), (66, 67)]
+    assert [(user, start, len(tokens)) for user, start, tokens in model.prefilled] == [
+        (0, 0, 31),
+        (1, 0, 32),
+        (2, 0, 32),
+        (2, 32, 1),
+        (3, 0, 32),
+        (3, 32, 32),
+    ]
+
+
 def test_a_stop_token_behind_the_prompt_ends_a_text_before_any_step(model: PrefilledModel) -> None:
     generator = Generator(model, prefill=True)  # type: ignore[arg-type]
     stopped, other = generator.generate([[4], [30]], max_new_tokens=2, stop_tokens={5})
