@@ -36,6 +36,7 @@ from ttnn_models.weights import WeightCache
 from pytest_ttbringup.fixtures.compare import Compare
 from pytest_ttbringup.fixtures.teacher_forcing import TeacherForcing
 from pytest_ttbringup.fixtures.tensors import to_mesh
+from pytest_ttbringup.generation.sampling import SamplingConfig
 from pytest_ttbringup.reference.model import BringupModel, LayerKey
 
 pytestmark = pytest.mark.stage("data parallel")
@@ -234,6 +235,21 @@ def test_data_parallel_prefill_of_one(model: BringupModel, causal_lm: CausalLM, 
                 compare.check(name, changed == [slot], f"changed: {found}")
     differing = [chip for chip, logits in enumerate(alone) if not torch.equal(logits, alone[0])]
     compare.check("a prompt gives the same on each chip", not differing, f"other logits on chips {differing}")
+
+
+@pytest.mark.parametrize("top_k", [20, None], ids=["drawn on the device", "drawn on the host"])
+def test_data_parallel_draws_behind_prefill(
+    model: BringupModel, generator: Generator, compare: Compare, top_k: int | None
+) -> None:
+    """Prompts prefilled together, one on each chip: each draws from its own logits, whichever chip it is on."""
+    chips = generator.model.parallelism.data
+    prompts = [model.encode(prompt) for prompt in prompts_for(model, chips)]
+    samplings = [SamplingConfig(1.0, top_k=top_k, seed=seed) for seed in range(chips)]
+    prefilling = Generator(generator.model, prefill=True, kv_caches=generator.kv_caches)
+    drawn = prefilling.generate(prompts, max_new_tokens=2, sampling=samplings)
+    turned = prefilling.generate(prompts[::-1], max_new_tokens=2, sampling=samplings[::-1])[::-1]
+    differing = [chip for chip, (one, other) in enumerate(zip(drawn, turned, strict=True)) if one != other]
+    compare.check("a prompt and a seed draw the same on another chip", not differing, f"not those of chips {differing}")
 
 
 def test_data_parallel_teacher_forcing(

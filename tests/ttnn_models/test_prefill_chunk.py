@@ -55,6 +55,14 @@ def test_a_chunk_holds_tokens_positions_and_padding(mesh_device: Any) -> None:
     assert ttnn.to_torch(chunk.positions).flatten().tolist() == list(range(32, 160))
 
 
+def test_a_chunk_gives_all_its_memory_back(mesh_device: Any) -> None:
+    chunk = PrefillChunk.of(mesh_device, CONFIG, [[1, 2, 3]], user=3)
+    tensors = [value for value in vars(chunk).values() if isinstance(value, ttnn.Tensor)]
+    assert len(tensors) == 4
+    chunk.free()
+    assert [tensor.is_allocated() for tensor in tensors] == [False] * 4
+
+
 def test_a_prompt_is_cut_into_chunks_that_fit_its_end(mesh_device: Any) -> None:
     prompt = list(range(190))
     chunks = list(chunks_of(mesh_device, CONFIG, [prompt], user=0, longest=64))
