@@ -29,22 +29,8 @@ def exp_fused(x: torch.Tensor) -> torch.Tensor:
     return _exp_21f(x)
 
 
-def coarse_exp(x: torch.Tensor, scale: float, *, fp32: bool) -> torch.Tensor:
-    """exp(x * scale) as attention kernels approximate it: a linear function of x, rounded to an integer, becomes the
-    first bits of a float, within 4 %. Below zero the packer's ReLU makes it 0.
-
-    A BF16 destination keeps seven of the eight mantissa bits. Source: `exp_init` and `calculate_exponential` in
-    ckernel_sfpu_exp.h (`APPROXIMATION_MODE` without clamping), after Schraudolph 1999.
-    """
-    from pytest_ttbringup.emulation.numerics.compiled import functions
-
-    *arrays, result = flat(x)
-    functions.coarse_exp(*arrays, coarse_slope(scale), fp32)
-    return result
-
-
 def coarse_slope(scale: float) -> float:
-    """What `coarse_exp` multiplies by, in units of a float's first bits; held in float32."""
+    """What `coarse_exp_of` multiplies x by for exp(x * scale), in units of a float's first bits; held in float32."""
     import torch
 
     return float(torch.tensor(256 * 1.4426950408889634) * torch.tensor(scale))
@@ -135,11 +121,11 @@ PARAMETERS = {"softplus": ("beta", "threshold")}
 """What these functions take besides x, in the order in which TT-NN fuses them."""
 
 
-def _exp_21f(x: torch.Tensor, last: float = 1.0017248, *, rounded: bool = True) -> torch.Tensor:
+def _exp_21f(x: torch.Tensor, last: float | None = None, *, rounded: bool = True) -> torch.Tensor:
     from pytest_ttbringup.emulation.numerics.compiled import functions
 
     *arrays, result = flat(x)
-    functions.exp(*arrays, last, rounded)
+    functions.exp(*arrays, functions.LAST if last is None else last, rounded)
     return result
 
 

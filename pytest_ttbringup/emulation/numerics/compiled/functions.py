@@ -76,17 +76,15 @@ def silu(x: Array, out: Array) -> None:
 
 @njit(inline="always")
 def coarse_exp_of(x: float, slope: float, fp32: bool) -> float:
-    """A linear function of x, rounded to an integer, as the first bits of a float; `slope` is 256 / ln 2 at most."""
+    """exp(x * scale) as attention kernels approximate it: a linear function of x, rounded to an integer, becomes the
+    first bits of a float, within 4 %. Below zero the packer's ReLU makes it 0.
+
+    A BF16 destination keeps seven of the eight mantissa bits. Source: `exp_init` and `calculate_exponential` in
+    ckernel_sfpu_exp.h (`APPROXIMATION_MODE` without clamping), after Schraudolph 1999.
+    """
     units = float32(float64(x) * slope + 32500.818359375)
     units = units if units > float32(0) else float32(0)  # nor is a NaN
     units = min(units, float32(32767))
     whole = int32((units + float32(2.0**23)) - float32(2.0**23))  # to the nearest, ties to even
     bits = whole << int32(15) if fp32 else (whole >> int32(1)) << int32(16)
     return as_float(bits) if x == x else x
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def coarse_exp(x: Array, out: Array, slope: float, fp32: bool) -> None:
-    """exp(x * scale) as attention kernels approximate it."""
-    for i in range(x.shape[0]):
-        out[i] = coarse_exp_of(x[i], slope, fp32)

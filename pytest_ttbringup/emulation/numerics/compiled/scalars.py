@@ -102,9 +102,3 @@ def multiplied_bf16(a: float, b: float, phases: int) -> float:
         total = phase_added(total, a, b, ten, five, eleven, seven)
     tame = abs(a) < float32(LARGEST) and abs(b) < float32(LARGEST)
     return total if tame else a * b
-
-
-@njit(inline="always")
-def multiplied(a: float, b: float, phases: int, fp32: bool) -> float:
-    """What `multiplying.multiply` makes of two values."""
-    return multiplied_fp32(a, b, phases) if fp32 else multiplied_bf16(a, b, phases)
