@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_ttbringup.emulation.allocator import allocated
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.handles import Buffer, TensorHandle
-from pytest_ttbringup.emulation.part_meshes import refuse_nested
+from pytest_ttbringup.emulation.part_meshes import device_operations, refuse_nested
 from pytest_ttbringup.emulation.values import Place, place_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Capture:
             self.refuse(name, "Reads are not supported during trace capture: it reads a device tensor on the host.")
         if self.mesh.num_program_cache_entries() > before:
             self.refuse_program(name)
-        launched = sum(call.endswith("Operation") for call in called) if not nested else 1
+        launched = len(device_operations(nodes)) if not nested else 1
         if launched and dispatched and not self.mesh.num_program_cache_entries():
             self.refuse(name, "Cannot load new binaries during trace capture: the program cache is disabled, so that "
                         "every operation is compiled anew. Call mesh_device.enable_program_cache().")  # fmt: skip

@@ -1,11 +1,13 @@
 """TT-NN's graph captures that allocate and send nothing (`ttnn.graph.RunMode.NO_DISPATCH`).
 
 TT-NN's allocator is left with a dangling pointer when a buffer from before dies in such a capture, and crashes the
-process when it is asked for its buffers later (measured with ttnn 0.81.1). So it is not asked again.
+process when it is asked for its buffers later (measured with ttnn 0.81.1). So it is not asked again; and nothing is
+collected as garbage during such a capture, which would kill buffers from before at any moment.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,8 @@ class GraphCaptures:
     def __init__(self) -> None:
         self._modes: list[bool] = []
         """For each capture under way, the outermost first, whether it was begun as one that sends nothing."""
+        self._collecting = False
+        """Whether garbage was collected before the captures under way."""
         self._dangling = ""
 
     def sends_nothing(self) -> bool:
@@ -64,6 +68,9 @@ class GraphCaptures:
         def begin_graph_capture(run_mode: Any = ttnn._ttnn.graph.RunMode.NORMAL) -> None:
             original(run_mode)
             self._modes.append(run_mode == ttnn._ttnn.graph.RunMode.NO_DISPATCH)
+            if len(self._modes) == 1 and self.sends_nothing():
+                self._collecting = gc.isenabled()
+                gc.disable()
 
         return begin_graph_capture
 
@@ -73,6 +80,8 @@ class GraphCaptures:
             nodes = original(*arguments, **keywords)
             if self._modes:
                 self._modes.pop()
+            if silent and not self._modes and self._collecting:
+                gc.enable()
             if silent:
                 self._look_for_dead(nodes if isinstance(nodes, list) else _of_file(nodes))
             return nodes

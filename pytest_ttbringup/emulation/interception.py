@@ -15,18 +15,15 @@ from pytest_ttbringup.emulation.calls import Call, device_tensors, substitute, u
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.collectives import collective_function, require_fabric
 from pytest_ttbringup.emulation.commands import Commands
-from pytest_ttbringup.emulation.empty_tensors import require_survival
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.evaluation import OUTPUT_KEYWORDS, Evaluator
 from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host_arguments import with_host_values
+from pytest_ttbringup.emulation.issuing import Issuer
 from pytest_ttbringup.emulation.padding import READING_PADDING
-from pytest_ttbringup.emulation.part_meshes import Undispatched, on_part, without_dispatch
-from pytest_ttbringup.emulation.part_programs import program_key
 from pytest_ttbringup.emulation.program_memory import ProgramMemory, beside_buffers
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
-from pytest_ttbringup.emulation.sends import point_to_point
 from pytest_ttbringup.emulation.values import DeviceMemory
 
 if TYPE_CHECKING:
@@ -52,10 +49,6 @@ VIEWS = frozenset(
 """Operations that may return a view of their input's buffer, in which case there is nothing to compute."""
 
 
-_STAND_INS = {"ttnn.point_to_point": point_to_point}
-"""What to do instead of TT-NN's part of operations that crash on TT-Metal's mock cluster."""
-
-
 class OperationWrapper:
     """Computes values for every operation that TT-NN runs on the emulated device."""
 
@@ -70,6 +63,7 @@ class OperationWrapper:
         self._commands = commands
         self._original = original
         self._transfers = transfers
+        self._issuer = Issuer(original, commands.part_programs)
         self._evaluator = Evaluator(memory)
         self._known: dict[str, Semantics] = {}
         self._programs = ProgramMemory()
@@ -105,7 +99,7 @@ class OperationWrapper:
         read = self._memory.read_padded if name in READING_PADDING else self._memory.read
         values = {id(tensor): read(tensor) for tensor in inputs}
         sent = self._commands.program(keywords, inputs)
-        output = self._run(operation, arguments, sent)
+        output = self._issuer.run(operation, arguments, sent)
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
@@ -150,7 +144,7 @@ class OperationWrapper:
         """
         name, meter = operation.python_fully_qualified_name, self._memory.meter
         device = (outputs or inputs)[0].device().id()
-        if not operation.is_cpp_operation or name in _STAND_INS or not meter.measures(device):
+        if not operation.is_cpp_operation or not meter.measures(device):
             return
         if all(tensor.is_allocated() for tensor in inputs):
 
@@ -170,7 +164,7 @@ class OperationWrapper:
         self._check_outputs(keywords)
         for tensor in inputs:
             self._memory.check_allocated(tensor)
-        return self._run(operation, arguments, keywords)
+        return self._issuer.run(operation, arguments, keywords)
 
     def _capture(
         self,
@@ -186,23 +180,9 @@ class OperationWrapper:
         for tensor in inputs:
             self._memory.check_allocated(tensor)
         before = {id(tensor): TensorHandle.of(tensor, capture.buffers) for tensor in inputs}
-        tensors = [it for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()]
-        given = {it.buffer_unique_id() for it in tensors}
+        given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
         program = self._commands.program(keywords, inputs)
-        if on_part(tensors):
-            self._check_empty(operation, arguments, program, tensors)
-            known = self._commands.part_programs.knows(capture.mesh, program_key(name, arguments, program))
-            before_it = capture.programs
-            undispatched = Undispatched((operation, *arguments), program)
-            with capture.watching(name, dispatched=False):
-                output = undispatched.run(self._original)
-            capture.programs = before_it + (capture.programs - before_it) // undispatched.runs
-            if capture.programs > before_it and not known:
-                capture.refuse_program(name)
-            output = undispatched.complete(output)
-        else:
-            with capture.watching(name):
-                output = self._run(operation, arguments, program)
+        output = self._issuer.run_in(capture, operation, arguments, program)
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output
@@ -230,38 +210,6 @@ class OperationWrapper:
             Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
         )
         return output
-
-    def _run(self, operation: FastOperation, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """TT-NN's part of an operation: checks, outputs, program."""
-        stand_in = _STAND_INS.get(operation.python_fully_qualified_name)
-        if stand_in is not None:
-            return stand_in(*arguments, **keywords)
-        given = device_tensors(*arguments, *keywords.values())
-        self._check_empty(operation, arguments, keywords, given)
-        if not on_part(given):
-            return self._original(operation, *arguments, **keywords)
-        name, mesh = operation.python_fully_qualified_name, given[0].device()
-        undispatched = Undispatched((operation, *arguments), keywords)
-        with without_dispatch(name) as launched:
-            output = undispatched.run(self._original)
-        programs = len(launched) // undispatched.runs
-        self._commands.part_programs.add(mesh, program_key(name, arguments, keywords), programs)
-        return undispatched.complete(output)
-
-    def _check_empty(
-        self,
-        operation: FastOperation,
-        arguments: tuple[Any, ...],
-        keywords: dict[str, Any],
-        given: list[ttnn.Tensor],
-    ) -> None:
-        """Refuse a call on a tensor without elements that would end the process."""
-        for tensor in given:
-            if not tensor.logical_volume():
-                shapes = [list(it.shape) for it in given]
-                name = operation.python_fully_qualified_name
-                require_survival(name, shapes, lambda: self._original(operation, *arguments, **keywords))
-                return
 
     def _check_outputs(self, keywords: dict[str, Any]) -> None:
         """Refuse dead tensors as outputs, on which some operations of TT-NN crash."""

@@ -52,7 +52,7 @@ def without_dispatch(name: str) -> Iterator[list[str]]:
 def device_operations(nodes: list[dict[str, Any]]) -> list[str]:
     """The device operations in a graph that TT-NN captured, each of one program."""
     called = (node["params"].get("name", "") for node in nodes if node["node_type"] == "function_start")
-    return [name for name in called if name.endswith("Operation")]
+    return [name for name in called if name.endswith(("Operation", "Op"))]
 
 
 def refuse_nested(name: str) -> None:

@@ -10,7 +10,6 @@ TT-NN's words ("Statically allocated circular buffers … clash with L1 buffers"
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +72,6 @@ def beside_buffers(run: Callable[[], object]) -> int:
     graph = ttnn._ttnn.graph
     if graph.is_graph_capture_active():  # the caller's own
         return 0
-    collecting = gc.isenabled()
-    gc.disable()  # a buffer from before that died in the capture would leave the allocator a dangling pointer
     graph.begin_graph_capture(graph.RunMode.NO_DISPATCH)
     failed = False
     try:
@@ -86,8 +83,6 @@ def beside_buffers(run: Callable[[], object]) -> int:
         failed = True
     finally:
         nodes = graph.end_graph_capture()
-        if collecting:
-            gc.enable()
     if failed:
         return 0
     return int(graph.extract_resource_usage_per_core(nodes).peak_total) - _held_by_outputs(nodes)
