@@ -53,6 +53,8 @@ def test_coherence(
             f"user {user} does not repeat itself", _repeated(ours) <= limit, f"{_repeated(ours):.0%}: {texts[user]!r}"
         )
         limit = max(LOOPING, looping(theirs))
+        if looping(ours) > limit:
+            limit = max(limit, looping(_from_the_parting(model, prompts[user], ours, theirs)))
         compare.check(
             f"user {user} does not go round in a loop", looping(ours) <= limit, f"{looping(ours):.0%}: {texts[user]!r}"
         )
@@ -70,6 +72,22 @@ def test_coherence(
         f"the reference finds the texts as likely as its own, within {SURPRISE} nats per token",
         surprise <= SURPRISE,
         f"{surprise:.3f} nats less likely",
+    )
+
+
+def _from_the_parting(
+    model: BringupModel, prompt: Sequence[int], ours: Sequence[int], theirs: Sequence[int]
+) -> list[int]:
+    """What the reference writes from the token on with which TT-NN's text parted from its own.
+
+    Texts part where two tokens are nearly as likely, and behind the other one a small model may well go round by
+    itself: SmolLM2, asked for words that rhyme with night, does so if it begins with "A" and not with "Night".
+    """
+    common = next((place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), len(theirs))
+    kept = list(ours[: common + 1])
+    left = NEW_TOKENS - len(kept)
+    return (
+        [*kept, *batch_greedy(model.reference, [[*prompt, *kept]], left, stop=model.stop_tokens)[0]] if left else kept
     )
 
 

@@ -307,6 +307,14 @@ def test_draws_without_top_p_turn_sampling_red(
         full_model.test_full_model_sampling(model, generator, compare, top_k)
 
 
+def test_texts_that_go_round_turn_coherence_red(
+    model: BringupModel, generator: Generator, compare: Compare, progress: Callable[[str], None]
+) -> None:
+    spoilt: Any = _Spoilt(generator, lambda tokens: (list(tokens[:3]) * len(tokens))[: len(tokens)])
+    with pytest.raises(AssertionError, match="does not go round in a loop"):
+        coherence.test_coherence(model, spoilt, compare, progress)
+
+
 def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
     assert coherence.looping([1, 2] * 24) > 0.95
     assert coherence.looping([7] * 48) > 0.95

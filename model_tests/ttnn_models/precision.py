@@ -46,7 +46,6 @@ class MathConfig:
 LOFI_BF16 = MathConfig(ttnn.MathFidelity.LoFi, fp32_accumulation=False)
 HIFI2 = MathConfig(ttnn.MathFidelity.HiFi2, fp32_accumulation=True)
 HIFI4 = MathConfig(ttnn.MathFidelity.HiFi4, fp32_accumulation=True)
-HIFI2_BF16 = MathConfig(ttnn.MathFidelity.HiFi2, fp32_accumulation=False, l1_accumulation=False)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class PrecisionConfig:
     norm_math: MathConfig = HIFI4
     rotary_math: MathConfig = HIFI4
     qkv_math: MathConfig = HIFI2
-    sdpa_decode_math: MathConfig = HIFI2_BF16
+    sdpa_decode_math: MathConfig = HIFI4
     sdpa_prefill_math: MathConfig = HIFI4
     attention_output_math: MathConfig = HIFI2
     gate_up_math: MathConfig = HIFI2

@@ -27,7 +27,6 @@ PRESETS: Mapping[str, PrecisionConfig] = {
         attention_output_weight=ttnn.bfloat16,
         kv_cache=ttnn.bfloat16,
         qkv_math=HIFI4,
-        sdpa_decode_math=HIFI4,
         sdpa_prefill_math=HIFI4,
         attention_output_math=HIFI4,
     ),
