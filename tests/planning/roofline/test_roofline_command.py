@@ -57,7 +57,7 @@ def test_the_command_records_and_reports(pytestconfig: pytest.Config) -> None:
     gate_and_up = by_name["Matmul [32, 128] bfloat16 x [128, 256] bfloat4_b LoFi"]
     # tiny-llama has 4 layers, hidden 128 and 256 columns of the MLP, which each layer has 2 of; QKV is as wide
     assert (gate_and_up["count"], gate_and_up["dram_bytes"]) == (8, 8 * 4 * 8 * 576)
-    attention = by_name["SdpaDecode [32, 4, 32] bfloat16 x [32, 2, 256, 32] bfloat8_b HiFi2"]
+    attention = by_name["SdpaDecode [32, 4, 32] bfloat16 x [32, 2, 256, 32] bfloat8_b HiFi4"]
     assert attention["dram_bytes"] == 4 * 2 * 32 * 2 * 5 * 1088
     assert page["decode"]["seconds"] == pytest.approx(sum(it["seconds"] for it in page["decode"]["operations"]))
     assert page["decode"]["tokens_per_second"] == pytest.approx(32 / page["decode"]["seconds"])
