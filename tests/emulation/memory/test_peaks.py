@@ -177,6 +177,23 @@ def test_a_kv_cache_takes_host_memory_as_its_users_fill_it(mesh_device: ttnn.Mes
     assert float(written.sum()) == heads * 1024 * size
 
 
+def test_a_kv_cache_seen_as_rows_of_tiles_takes_no_more(mesh_device: ttnn.MeshDevice) -> None:
+    """As a prefill fills a contiguous one, through a page table; a copy in the other shape would hold all of it."""
+    cache = ttnn.zeros((8, 1, 8192, 64), dtype=ttnn.bfloat8_b, layout=ttnn.TILE_LAYOUT, device=mesh_device)
+    rows = ttnn.reshape(cache, (8 * 8192 // 32, 1, 32, 64))
+    prompt = ttnn.from_torch(
+        torch.ones(1, 1, 64, 64), dtype=ttnn.bfloat8_b, layout=ttnn.TILE_LAYOUT, device=mesh_device
+    )
+    table = ttnn.from_torch(torch.tensor([[256, 257]]), dtype=ttnn.int32, device=mesh_device)
+    resident = _resident()
+    ttnn.experimental.paged_fill_cache(rows, prompt, table, batch_idx=0)
+    ttnn.fill_cache(cache, prompt, 2)
+    assert _resident() - resident < cache.logical_volume()  # a fourth of all values
+    found = [user for user, values in enumerate(ttnn.to_torch(cache)) if values.any()]
+    assert found == [1, 2]
+    assert ttnn.to_torch(cache)[1, 0, :64].eq(1).all()
+
+
 def _resident() -> int:
     """This process's memory, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
