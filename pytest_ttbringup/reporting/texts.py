@@ -6,13 +6,15 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_ttbringup.reporting.records import records
+from pytest_ttbringup.reporting.records import EVIDENCE, records
 
 _SHOWN = 3
 
 
 def text_lines(reports: Iterable[Any], width: int) -> list[str]:
     """The first texts of each model and target: prompt, what TT-NN wrote, and the reference's text where it differs.
+
+    A test that passes though a check of it failed is a negative control, and its text not the model's.
 
     Args:
         reports: pytest's reports of all phases.
@@ -21,6 +23,9 @@ def text_lines(reports: Iterable[Any], width: int) -> list[str]:
     lines: list[str] = []
     for report in reports:
         if getattr(report, "when", None) != "call":
+            continue
+        evidence = records(report.user_properties, *EVIDENCE)
+        if report.outcome == "passed" and not all(record.get("passed", True) for record in evidence):
             continue
         texts = list(records(report.user_properties, "text"))
         stage = next(records(report.user_properties, "stage"), None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from pytest_ttbringup.reporting.records import as_property, stage_record, text_record
+from pytest_ttbringup.reporting.records import as_property, check_record, stage_record, text_record
 from pytest_ttbringup.reporting.texts import text_lines
 
 
-def report(*texts: dict[str, object], when: str = "call") -> SimpleNamespace:
+def report(*texts: dict[str, object], when: str = "call", outcome: str = "passed") -> SimpleNamespace:
     stage = stage_record(8, model="tiny-llama", target="emulated", test="coherence", case="")
-    return SimpleNamespace(when=when, user_properties=[as_property(record) for record in (stage, *texts)])
+    properties = [as_property(record) for record in (stage, *texts)]
+    return SimpleNamespace(when=when, outcome=outcome, user_properties=properties)
 
 
 def test_prompt_text_and_the_reference_where_it_differs() -> None:
@@ -40,3 +41,9 @@ def test_long_texts_are_wrapped() -> None:
 
 def test_nothing_without_texts() -> None:
     assert text_lines([report()], 80) == []
+
+
+def test_a_text_that_had_to_be_wrong_is_not_the_models() -> None:
+    loop = (text_record("Who?", "I I I", "I."), check_record("no loop", False, ""))
+    assert text_lines([report(*loop)], 80) == []
+    assert "    I I I" in text_lines([report(*loop, outcome="failed")], 80)
