@@ -118,8 +118,8 @@ def _accumulated_many(a: torch.Tensor, b: torch.Tensor, phases: int, fp32: bool)
     def groups(start: int, stop: int) -> int:
         return product.multiply_many(*(it[start:stop] for it in arrays), phases, fp32)  # type: ignore[no-any-return]
 
-    largest = _in_threads(groups, a.shape[0], result.numel() * a.shape[2])
-    return result, _power(largest)
+    largest = in_threads(groups, a.shape[0], result.numel() * a.shape[2])
+    return result, power(largest)
 
 
 def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> torch.Tensor:
@@ -174,8 +174,8 @@ def _accumulated(
             *arrays, phases, fp32, block or activations.shape[1], where, *columns
         )
 
-    largest = _in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
-    return result, _power(largest)
+    largest = in_threads(panels, -(-weights.shape[1] // WIDTH), activations.numel() * weights.shape[1])
+    return result, power(largest)
 
 
 def _padded(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,28 +191,35 @@ def _arrays(activations: torch.Tensor, weights: torch.Tensor, result: torch.Tens
     """What the compiled loops take of activations, weights and destinations."""
     import torch
 
-    from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST
-
     parts = [it * (1 + 2.0**-14) for it in activation_parts(activations)]
-    bits = activations.contiguous().view(torch.int32)
     unused = [1] * activations.dim()
     unused[:-2] = activations.shape[:-2]
     if fp32:
+        bits = activations.contiguous().view(torch.int32)
         exponents = [(bits & 0x7F800000).view(torch.float32), torch.empty(unused, dtype=torch.uint8)]
     else:
-        near = ((bits >> 23) & 255).sub_(LOWEST).clamp_(0, 127).to(torch.uint8)
-        exponents = [torch.empty(unused), near]
+        exponents = [torch.empty(unused), exponents_of(activations)]
     return [it.contiguous().numpy() for it in (*parts, *exponents, weights, result)]
 
 
-def _power(exponent: int) -> float:
+def exponents_of(values: torch.Tensor) -> torch.Tensor:
+    """The exponent of each value as the compiled loops count, in a byte."""
+    import torch
+
+    from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST
+
+    bits = values.contiguous().view(torch.int32)
+    return ((bits >> 23) & 255).sub_(LOWEST).clamp_(0, 127).to(torch.uint8)
+
+
+def power(exponent: int) -> float:
     """The power of two of an exponent as the compiled loops count."""
     from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST
 
     return 2.0 ** (exponent + LOWEST - 127)
 
 
-def _in_threads(function: Callable[[int, int], int], count: int, work: int) -> int:
+def in_threads(function: Callable[[int, int], int], count: int, work: int) -> int:
     """Call `function` on ranges that make up 0 … `count`, side by side where `work` (multiply-adds) is worth it; the
     largest of what it returns.
     """

@@ -34,6 +34,8 @@ _SIDE_BY_SIDE = 4
 """Vectors whose chains of multiply-adds are interleaved, so that none waits for its own last result."""
 
 _LANES = FLOATS.count
+_LINE = 16
+"""Floats of a cache's line."""
 
 
 @intrinsic
@@ -50,7 +52,10 @@ def split(
         target, bytes_ = v.place(kinds[3], given[3], given[4]), v.place(kinds[5], given[5], given[6])
         seen = v.place(kinds[7], given[7], ir.Constant(ir.IntType(64), 0))
         most = v.load(seen, 0, WORDS)
+        ahead = builder.shl(given[2], ir.Constant(ir.IntType(64), 4))
         for row in range(16):
+            for column in range(0, WIDTH, _LINE):
+                v.fetch(v.after(v.after(source, ahead), column))
             for column in range(0, WIDTH, _LANES):
                 bits = v.words(v.load(source, column, FLOATS))
                 high = v.floats(builder.and_(bits, v.constant(-0x80000, WORDS)))

@@ -1,0 +1,71 @@
+"""Products with FP32 destinations between bit by bit and ordinary: the alignment of products inside a group of eight.
+
+Shape legend: M rows, K inner size, N columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_ttbringup.emulation.numerics.mantissas import ACTIVATION_BITS, activation_parts, leading_bits
+from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, collapsed, exponents_of, in_threads, power, tame
+
+if TYPE_CHECKING:
+    import torch
+
+
+def alignment_shows(activations: torch.Tensor, phases: int) -> bool:
+    """Whether what products lose to their group's unit is much of the result's error.
+
+    The unit is 2 ** -10 of the group's largest product, so that a result is off by some 3e-4 of itself and one BF16
+    value in eight is another. Where the phases drop bits of an operand, the error is 4e-3 (HiFi2) or more and hides it.
+    """
+    import torch
+
+    return phases > 2 or (phases == 2 and torch.equal(leading_bits(activations, ACTIVATION_BITS), activations))
+
+
+def aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> torch.Tensor:
+    """Activations [..., M, K] times weights [..., K, N] with FP32 destinations, near to bit by bit at a small part of
+    its cost: `compiled.fp32_step` says what is left out. Where an operand is not finite, or above 2 ** 50, `collapsed`.
+    """
+    import torch
+
+    if not tame(activations):
+        return collapsed(activations, weights, phases)
+    rows, inner, columns = *activations.shape[-2:], weights.shape[-1]
+    batch = torch.broadcast_shapes(activations.shape[:-2], weights.shape[:-2])
+    if weights.shape[:-2].numel() == 1:
+        pairs = [(activations.reshape(-1, inner), weights.reshape(inner, columns))]
+    else:
+        groups = (it.expand(*batch, *it.shape[-2:]).reshape(-1, *it.shape[-2:]) for it in (activations, weights))
+        pairs = list(zip(*groups, strict=True))
+    results = [_aligned(a, b, phases) for a, b in pairs]
+    if not all(power(largest) < LARGEST for _, largest in results):  # known only now, since looking takes time
+        return collapsed(activations, weights, phases)
+    values = results[0][0] if len(results) == 1 else torch.stack([result for result, _ in results])
+    return values.reshape(*batch, rows, columns)
+
+
+def _aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> tuple[torch.Tensor, int]:
+    """[M, K] times [K, N], and the weights' largest exponent as the compiled loops count it."""
+    import torch
+
+    from pytest_ttbringup.emulation.numerics.compiled import aligned
+    from pytest_ttbringup.emulation.numerics.compiled.fp32_step import ROWS
+    from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH
+
+    rows, columns = activations.shape[0], weights.shape[1]
+    missing = -activations.shape[1] % 16
+    pad = torch.nn.functional.pad
+    activations = pad(activations, (0, missing, 0, -rows % ROWS))
+    weights = pad(weights, (0, 0, 0, missing)) if missing else weights
+    steps = activations.unflatten(1, (-1, 16)).transpose(0, 1).contiguous()  # [K / 16, M, 16]
+    parts = [part * (1 + 2.0**-14) for part in activation_parts(steps)]
+    result = torch.empty(activations.shape[0], columns)
+    arrays: list[Any] = [it.contiguous().numpy() for it in (*parts, exponents_of(steps), weights, result)]
+
+    def panels(start: int, stop: int) -> int:
+        return aligned.multiply(*arrays, phases, start * WIDTH, min(stop * WIDTH, columns))  # type: ignore[no-any-return]
+
+    return result[:rows], in_threads(panels, -(-columns // WIDTH), activations.numel() * columns)
