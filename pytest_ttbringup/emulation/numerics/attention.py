@@ -9,6 +9,7 @@ Shape legend: G groups (users or heads at once), M queries of a group, S keys, h
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_ttbringup.emulation.numerics import vector_unit
@@ -64,6 +65,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
         if start == 0:
             peak, total, output = _chunk(q, k[:, part], v[:, part], unseen, flash)
             continue
+        if not bool(unseen.any()):
+            peak, total, output = _chunk(q, k[:, part], v[:, part], unseen, flash, (peak, total, output))
+            continue
         # of queries that see nothing of a chunk, the kernel leaves it out; later queries see more
         looks = ~unseen.all(dim=-1, keepdim=True)
         first = int(looks.any(dim=0).flatten().to(torch.uint8).argmax())
@@ -85,7 +89,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
     if not flash.fp32_between:
         inverse = to_bfloat16(inverse) if flash.config.fp32 else to_bfloat16_even(inverse)
     result = to_bfloat16(multiply(output, inverse, phases=flash.config.phases, fp32=flash.config.fp32))
-    return result.masked_fill(hidden.all(dim=-1, keepdim=True), torch.nan)
+    blind = hidden.all(dim=-1, keepdim=True)
+    return result.masked_fill_(blind, torch.nan) if bool(blind.any()) else result
 
 
 def _chunk(
@@ -148,8 +153,16 @@ def _correction(x: torch.Tensor, flash: Flash) -> torch.Tensor:
     """exp(x * scale) of a difference of maxima, for which kernels take the accurate function in either mode."""
     import torch
 
-    scaled = x * leading_bits(torch.tensor(flash.scale), 8)
+    scaled = x * cut_scale(flash.scale)
     return torch.exp(scaled) if flash.config.fp32 else vector_unit.exp_fused(scaled)
+
+
+@cache
+def cut_scale(scale: float) -> float:
+    """A scale as the kernel holds it, in BF16."""
+    import torch
+
+    return leading_bits(torch.tensor(scale), 8).item()
 
 
 def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
@@ -157,7 +170,7 @@ def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
     import torch
 
     if not flash.sums_by_tile:
-        return to_bfloat16(row_sums(to_bfloat16(powers), flash.config))
+        return to_bfloat16(row_sums(powers, flash.config))  # they lie in BF16
     tiles = torch.nn.functional.pad(powers, (0, -powers.shape[-1] % 32)).unflatten(-1, (-1, 32)).unbind(dim=-2)
     total: torch.Tensor = tiles[0]
     for tile in tiles[1:]:

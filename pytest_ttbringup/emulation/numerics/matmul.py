@@ -62,8 +62,8 @@ def matmul(
     quick = config.fp32 and not exact
     length = inner if quick else block()
     if quick:
-        careful = work <= MIDDLING or alignment_shows(a, config.phases)
-        result = (aligned if careful else collapsed)(a, b, config.phases)
+        near = work <= MIDDLING or alignment_shows(a, config.phases)
+        result = (aligned if near else collapsed)(a, b, config.phases)
     elif b.shape[:-2].numel() == 1:  # one set of weights
         flat = a.reshape(-1, inner)
         one = _blocks(flat, b.reshape(inner, columns), config, length, output, exact, bias is not None)

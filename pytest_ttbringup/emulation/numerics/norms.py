@@ -6,6 +6,7 @@ with FP32 destinations, else BF16. All vectors of the simulator come out bit for
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics import vector_unit
@@ -36,10 +37,8 @@ def rms_norm(
         weight: [D].
         bias: [D].
     """
-    import torch
-
     squares = multiply(x, x, phases=config.phases, fp32=config.fp32)
-    variance = add(_mean(squares, config), to_bfloat16_even(torch.tensor(epsilon)), fp32=config.fp32)
+    variance = add(_mean(squares, config), _held(epsilon), fp32=config.fp32)
     scale = _stored(variance.rsqrt(), config)
     result = multiply(x, scale, phases=config.phases, fp32=config.fp32)
     if weight is not None:
@@ -69,6 +68,14 @@ def softmax(x: torch.Tensor, config: KernelConfig, *, stable: bool = True) -> to
     powers = torch.exp(x) if config.fp32 else vector_unit.exp(x)
     inverse = _stored(row_sums(powers, config).reciprocal(), config)
     return multiply(powers, inverse, phases=config.phases, fp32=config.fp32)
+
+
+@cache
+def _held(epsilon: float) -> torch.Tensor:
+    """As the kernel has it, in BF16."""
+    import torch
+
+    return to_bfloat16_even(torch.tensor(epsilon))
 
 
 def _mean(x: torch.Tensor, config: KernelConfig) -> torch.Tensor:
