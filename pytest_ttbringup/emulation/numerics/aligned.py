@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.numerics.mantissas import ACTIVATION_BITS, activation_parts
-from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, collapsed, exponents_of, in_threads, power, tame
+from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, batch_of, collapsed, exponents_of, in_threads, power, tame
 
 if TYPE_CHECKING:
     import torch
+
+
+_A_FEW = 64
 
 
 def alignment_shows(activations: torch.Tensor, phases: int) -> bool:
@@ -20,17 +23,13 @@ def alignment_shows(activations: torch.Tensor, phases: int) -> bool:
     The unit is 2 ** -10 of the group's largest product, so that a result is off by some 3e-4 of itself and one BF16
     value in eight is another. Where the phases drop bits of an operand, the error is 4e-3 (HiFi2) or more and hides it.
     """
+    import numpy as np
+
     if phases != 2:
         return phases > 2
-    few = activations[..., :1, :]  # most often says so
-    return not bool(dropped(few).any()) and not bool(dropped(activations).any())
-
-
-def dropped(activations: torch.Tensor) -> torch.Tensor:
-    """What phases 0 and 1 leave out of activations, as bits."""
-    import torch
-
-    return activations.contiguous().view(torch.int32) & ((1 << (24 - ACTIVATION_BITS)) - 1)
+    bits = activations.contiguous().numpy().reshape(-1).view(np.int32)
+    dropped = (1 << (24 - ACTIVATION_BITS)) - 1
+    return not any((part & dropped).any() for part in (bits[:_A_FEW], bits))  # the first most often has some
 
 
 def aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> torch.Tensor:
@@ -42,7 +41,7 @@ def aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> to
     if not tame(activations):
         return collapsed(activations, weights, phases)
     rows, inner, columns = *activations.shape[-2:], weights.shape[-1]
-    batch = torch.broadcast_shapes(activations.shape[:-2], weights.shape[:-2])
+    batch = batch_of(activations, weights)
     if weights.shape[:-2].numel() == 1:
         pairs = [(activations.reshape(-1, inner), weights.reshape(inner, columns))]
     else:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pytest_ttbringup.emulation.numerics.adding import add
 from pytest_ttbringup.emulation.numerics.aligned import aligned, alignment_shows
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
-from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, accumulate_many, collapsed
-from pytest_ttbringup.emulation.numerics.packing import pack, to_bfloat16_even
+from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, accumulate_many, batch_of, collapsed
+from pytest_ttbringup.emulation.numerics.packing import pack, to_bfloat16_even, to_bfloat16_in_place
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +54,10 @@ def matmul(
         activation: fused, computed on the destination registers; told whether they are BF16.
     """
     import torch
+    import ttnn
 
     rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = batch_of(a, b)
     work = batch.numel() * rows * inner * columns
     exact = exact or work <= SMALL
     quick = config.fp32 and not exact
@@ -86,6 +87,8 @@ def matmul(
         result = activation(result, not config.fp32)
         if not config.fp32:
             result = to_bfloat16_even(result)
+    if output == ttnn.bfloat16 and result.is_contiguous():
+        return to_bfloat16_in_place(result)
     return pack(result, output)
 
 

@@ -72,6 +72,15 @@ def accumulate(
     return torch.where(rows & columns, result, plain)
 
 
+def batch_of(a: torch.Tensor, b: torch.Tensor) -> torch.Size:
+    """The dimensions before the last two that a product of both has; PyTorch's own rule takes 30 us."""
+    import torch
+
+    own, other = a.shape[:-2], b.shape[:-2]
+    same = own == other or (len(other) <= len(own) and other.numel() == 1)
+    return own if same else torch.broadcast_shapes(own, other)
+
+
 def tame(values: torch.Tensor) -> bool:
     """Whether compiled loops can take all of these values: they are finite and below 2 ** 50."""
     import torch
