@@ -5,10 +5,10 @@ Shape legend: M rows, K inner size, N columns.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_ttbringup.emulation.numerics.mantissas import ACTIVATION_BITS, activation_parts
-from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, batch_of, collapsed, exponents_of, in_threads, power, tame
+from pytest_ttbringup.emulation.numerics.mantissas import ACTIVATION_BITS
+from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, batch_of, collapsed, in_threads, power, tame
 
 if TYPE_CHECKING:
     import torch
@@ -56,23 +56,23 @@ def aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> to
 
 def _aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> tuple[torch.Tensor, int]:
     """[M, K] times [K, N], and the weights' largest exponent as the compiled loops count it."""
+    import numpy as np
     import torch
 
     from pytest_ttbringup.emulation.numerics.compiled import aligned
     from pytest_ttbringup.emulation.numerics.compiled.fp32_step import ROWS
     from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH
 
-    rows, columns = activations.shape[0], weights.shape[1]
-    missing = -activations.shape[1] % 16
-    pad = torch.nn.functional.pad
-    activations = pad(activations, (0, missing, 0, -rows % ROWS))
-    weights = pad(weights, (0, 0, 0, missing)) if missing else weights
-    steps = activations.unflatten(1, (-1, 16)).transpose(0, 1).contiguous()  # [K / 16, M, 16]
-    parts = [part * (1 + 2.0**-14) for part in activation_parts(steps)]
-    result = torch.empty(activations.shape[0], columns)
-    arrays: list[Any] = [it.contiguous().numpy() for it in (*parts, exponents_of(steps), weights, result)]
+    (rows, inner), columns = activations.shape, weights.shape[1]
+    missing = -inner % 16
+    weights = torch.nn.functional.pad(weights, (0, 0, 0, missing)) if missing else weights
+    filled = (inner + missing) // 16, rows + -rows % ROWS, 16
+    parts = np.zeros(filled, np.float32), np.zeros(filled, np.float32), np.zeros(filled, np.uint8)
+    aligned.prepare(activations.contiguous().numpy(), *parts)
+    result = torch.empty(rows, columns)
+    arrays = *parts, weights.contiguous().numpy(), result.numpy()
 
     def panels(start: int, stop: int) -> int:
         return aligned.multiply(*arrays, phases, start * WIDTH, min(stop * WIDTH, columns))  # type: ignore[no-any-return]
 
-    return result[:rows], in_threads(panels, -(-columns // WIDTH), activations.numel() * columns)
+    return result, in_threads(panels, -(-columns // WIDTH), activations.numel() * columns)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import int32, njit
 
-from pytest_ttbringup.emulation.numerics.compiled.bf16_step import find_units, split
+from pytest_ttbringup.emulation.numerics.compiled.bf16_step import LOWEST, TOP, find_units, split
+from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
 from pytest_ttbringup.emulation.numerics.compiled.fp32_step import ROWS, add_aligned, add_plain
+from pytest_ttbringup.emulation.numerics.compiled.scalars import BITS_7, BITS_11
 from pytest_ttbringup.emulation.numerics.compiled.steps import WIDTH
 
 Array = npt.NDArray[np.float32]
@@ -20,6 +22,21 @@ PANEL = 16 * WIDTH
 
 _TALL = 256
 """Rows whose destinations stay in the second-level cache while the inner size goes by."""
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def prepare(activations: Array, high: Array, low: Array, exponents: Bytes) -> None:
+    """Activations [rows, inner] as `multiply` takes them: fill the parts [S, M, 16] and their exponents, all zeros."""
+    away = np.float32(1 + 2.0**-14)
+    for i in range(activations.shape[0]):
+        for step in range(high.shape[0]):
+            part = activations[i, 16 * step : 16 * step + 16]
+            for k in range(part.shape[0]):
+                bits = as_int(part[k])
+                first = as_float(bits & int32(BITS_7))
+                high[step, i, k] = first * away
+                low[step, i, k] = (as_float(bits & int32(BITS_11)) - first) * away
+                exponents[step, i, k] = min(max(((bits >> int32(23)) & int32(255)) - int32(LOWEST), int32(0)), int32(TOP))
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -33,7 +50,7 @@ def multiply(
         low: [S, M, 16], what phases 2 and 3 do, likewise.
         exponents: [S, M, 16], of the activations, from `bf16_step.LOWEST` on.
         weights: [K, N].
-        out: [M, N].
+        out: [M or fewer, N].
         phases: 1 to 4.
         start: a column.
         stop: a column.
@@ -64,5 +81,6 @@ def multiply(
                     add_aligned(high, at, panels, 0, units, tile, i * WIDTH)
                     for phase in range(1, phases):
                         add_plain(low if phase & 2 else high, at, panels, (phase & 1) * PANEL, tile, i * WIDTH)
-            out[top : top + height, j : j + width] = tile[:height, :width]
+            seen = min(height, out.shape[0] - top)  # the rest fills up ROWS
+            out[top : top + seen, j : j + width] = tile[:seen, :width]
     return largest.max()

@@ -26,7 +26,9 @@ from pytest_ttbringup.emulation.numerics.compiled.vectors import BYTES, FEW_BYTE
 LOWEST = 63
 """The biased exponent that is counted as zero; so both factors' together fit a byte."""
 
-_TOP = 127
+TOP = 127
+"""The largest exponent as counted: what lies above is not tame."""
+
 _UNIT = (13 << 23) | 0x400000
 """Added to the bits of a power of two: 1.5 * 2 ** 13 times that power."""
 
@@ -64,7 +66,7 @@ def split(
                 v.store(builder.fsub(all_bits, high), target, (16 + row) * WIDTH + column)
                 exponent = builder.and_(builder.lshr(bits, v.constant(23, WORDS)), v.constant(255, WORDS))
                 exponent = builder.sub(exponent, v.constant(LOWEST, WORDS))
-                exponent = v.smaller(v.larger(exponent, v.constant(0, WORDS)), v.constant(_TOP, WORDS))
+                exponent = v.smaller(v.larger(exponent, v.constant(0, WORDS)), v.constant(TOP, WORDS))
                 most = v.larger(most, exponent)
                 v.store(builder.trunc(exponent, FEW_BYTES), bytes_, row * WIDTH + column)
             source = v.after(source, given[2])
