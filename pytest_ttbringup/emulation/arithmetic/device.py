@@ -120,7 +120,8 @@ class Device:
             return None
         if name == "multiply":
             return multiply(a, b, phases=4, fp32=fp32) if any(form in blocks for form in formats) else None
-        return add(a, -b if name == "subtract" else b, fp32=fp32)
+        total = add(a, -b if name == "subtract" else b, fp32=fp32)
+        return total if fp32 else self._noted(total, ttnn.bfloat16)
 
     def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
         function = vector_unit.FUNCTIONS.get(name)
