@@ -10,7 +10,7 @@ Shape legend: G groups (users or heads at once), M queries of a group, S keys, h
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_ttbringup.emulation.numerics import vector_unit
 from pytest_ttbringup.emulation.numerics.adding import add
@@ -58,6 +58,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
     """
     import torch
 
+    from pytest_ttbringup.emulation.numerics.compiled import weighing
+
     peak = total = output = torch.empty(0)
     for start in range(0, k.shape[1], flash.chunk):
         part = slice(start, start + flash.chunk)
@@ -85,10 +87,12 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
     if flash.sums_by_tile:
         total = row_sums(total, flash.config)
         total = total if flash.fp32_between else to_bfloat16(total)
-    inverse = to_tf32(total).reciprocal()
-    if not flash.fp32_between:
-        inverse = to_bfloat16(inverse) if flash.config.fp32 else to_bfloat16_even(inverse)
-    result = to_bfloat16(multiply(output, inverse, phases=flash.config.phases, fp32=flash.config.fp32))
+    phases, fp32 = flash.config.phases, flash.config.fp32
+    if flash.fp32_between:
+        result = to_bfloat16(multiply(output, to_tf32(total).reciprocal(), phases=phases, fp32=fp32))
+    else:
+        result = output.contiguous()
+        weighing.divide(_rows(result), _flat(total), phases, fp32)
     blind = hidden.all(dim=-1, keepdim=True)
     return result.masked_fill_(blind, torch.nan) if bool(blind.any()) else result
 
@@ -99,6 +103,8 @@ def _chunk(
     """The state after a chunk of keys: the greatest score so far, the sums (in prefill one for each column of a tile),
     and the output so far.
     """
+    from pytest_ttbringup.emulation.numerics.compiled import weighing
+
     phases, fp32 = flash.config.phases, flash.config.fp32
     peak, powers = _weights(_product(q, k.transpose(1, 2), flash), hidden, before[0] if before else None, flash)
     total = _sums(powers, flash)
@@ -107,11 +113,23 @@ def _chunk(
         return peak, total, output
     last_peak, last_total, last_output = before
     factor = to_bfloat16(_correction(add(last_peak, -peak, fp32=fp32), flash))
+    if not flash.sums_by_tile and not flash.fp32_between:
+        before_it = _flat(last_total), _rows(output), _rows(last_output)
+        weighing.join(_flat(total), *before_it, _flat(factor), phases, fp32)
+        return peak, total, output
     last_total = multiply(last_total, factor, phases=phases, fp32=fp32)
     # the matrix unit's sum; for BF16 the simulator's bits have ties to even
     total = add(total, last_total, fp32=True) if flash.fp32_between else _added(total, last_total, flash)
     # the packer adds in L1, with ties to even
     return peak, total, to_bfloat16_even(output + to_bfloat16(multiply(last_output, factor, phases=phases, fp32=fp32)))
+
+
+def _flat(values: torch.Tensor) -> Any:
+    return values.contiguous().numpy().reshape(-1)
+
+
+def _rows(values: torch.Tensor) -> Any:
+    return values.contiguous().numpy().reshape(-1, values.shape[-1])
 
 
 def _weights(
