@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics.mantissas import ACTIVATION_BITS
-from pytest_ttbringup.emulation.numerics.matrix_unit import LARGEST, batch_of, collapsed, in_threads, power, tame
+from pytest_ttbringup.emulation.numerics.matrix_unit import (
+    LARGEST,
+    batch_of,
+    collapsed,
+    finite,
+    in_threads,
+    power,
+    tame,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -38,20 +46,29 @@ def aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> to
     """
     import torch
 
-    if not tame(activations):
-        return collapsed(activations, weights, phases)
+    if tame(activations):
+        result, largest = _of_each(activations, weights, phases)
+        if largest < LARGEST:  # of weights known only now, since looking takes time
+            return result
+    rows, columns = finite(activations, dim=-1), finite(weights, dim=-2)
+    rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
+    result, _ = _of_each(*rest, phases)
+    return torch.where(rows & columns, result, collapsed(activations, weights, phases))
+
+
+def _of_each(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> tuple[torch.Tensor, float]:
+    """The products, and a power of two that the largest weight reaches."""
+    import torch
+
     rows, inner, columns = *activations.shape[-2:], weights.shape[-1]
     batch = batch_of(activations, weights)
     if weights.shape[:-2].numel() == 1:
-        pairs = [(activations.reshape(-1, inner), weights.reshape(inner, columns))]
-    else:
-        groups = (it.expand(*batch, *it.shape[-2:]).reshape(-1, *it.shape[-2:]) for it in (activations, weights))
-        pairs = list(zip(*groups, strict=True))
-    results = [_aligned(a, b, phases) for a, b in pairs]
-    if not all(power(largest) < LARGEST for _, largest in results):  # known only now, since looking takes time
-        return collapsed(activations, weights, phases)
-    values = results[0][0] if len(results) == 1 else torch.stack([result for result, _ in results])
-    return values.reshape(*batch, rows, columns)
+        result, largest = _aligned(activations.reshape(-1, inner), weights.reshape(inner, columns), phases)
+        return result.reshape(*batch, rows, columns), power(largest)
+    groups = (it.expand(*batch, *it.shape[-2:]).reshape(-1, *it.shape[-2:]) for it in (activations, weights))
+    results = [_aligned(a, b, phases) for a, b in zip(*groups, strict=True)]
+    stacked = torch.stack([result for result, _ in results])
+    return stacked.reshape(*batch, rows, columns), power(max(largest for _, largest in results))
 
 
 def _aligned(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> tuple[torch.Tensor, int]:

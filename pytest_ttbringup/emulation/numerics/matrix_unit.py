@@ -66,7 +66,7 @@ def accumulate(
         if largest < LARGEST:  # of BF16 destinations known only now, since looking takes time
             return result
     plain = destination + activations @ weights
-    rows, columns = _finite(activations, dim=-1), _finite(weights, dim=-2)
+    rows, columns = finite(activations, dim=-1), finite(weights, dim=-2)
     rest = torch.where(rows, activations, 0.0), torch.where(columns, weights, 0.0)
     result, _ = _accumulated(*rest, destination, phases, fp32, block, meeting)
     return torch.where(rows & columns, result, plain)
@@ -89,7 +89,7 @@ def tame(values: torch.Tensor) -> bool:
     return bool(-least < LARGEST) and bool(most < LARGEST)
 
 
-def _finite(values: torch.Tensor, *, dim: int) -> torch.Tensor:
+def finite(values: torch.Tensor, *, dim: int) -> torch.Tensor:
     """Which rows or columns are tame."""
     return values.abs().amax(dim=dim, keepdim=True) < LARGEST  # not so for NaN
 
@@ -108,7 +108,7 @@ def accumulate_many(a: torch.Tensor, b: torch.Tensor, *, phases: int, fp32: bool
         result, largest = _accumulated_many(a, b, phases, fp32)
         if largest < LARGEST:
             return result
-    rows, columns = _finite(a, dim=-1), _finite(b, dim=-2)
+    rows, columns = finite(a, dim=-1), finite(b, dim=-2)
     rest = torch.where(rows, a, 0.0), torch.where(columns, b, 0.0)
     result, _ = _accumulated_many(*rest, phases, fp32)
     return torch.where(rows & columns, result, collapsed(a, b, phases))
@@ -151,7 +151,7 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     product = product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
     if tame(activations) and tame(weights):
         return product
-    finite = _finite(activations, dim=-1) & _finite(weights, dim=-2)
+    finite = finite(activations, dim=-1) & finite(weights, dim=-2)
     return torch.where(finite, product, activations @ weights)  # the two products of an infinity cancel out to NaN
 
 

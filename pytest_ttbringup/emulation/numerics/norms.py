@@ -53,9 +53,7 @@ def rms_norm(
     return result if bias is None else add(result, bias, fp32=config.fp32)
 
 
-def _at_once(
-    x: torch.Tensor, config: KernelConfig, epsilon: float, weight: torch.Tensor | None
-) -> torch.Tensor | None:
+def _at_once(x: torch.Tensor, config: KernelConfig, epsilon: float, weight: torch.Tensor | None) -> torch.Tensor | None:
     """The same without a bias in one compiled loop; None where a square is not finite, or above 2 ** 50."""
     from pytest_ttbringup.emulation.numerics.compiled import norm
 

@@ -36,7 +36,8 @@ def prepare(activations: Array, high: Array, low: Array, exponents: Bytes) -> No
                 first = as_float(bits & int32(BITS_7))
                 high[step, i, k] = first * away
                 low[step, i, k] = (as_float(bits & int32(BITS_11)) - first) * away
-                exponents[step, i, k] = min(max(((bits >> int32(23)) & int32(255)) - int32(LOWEST), int32(0)), int32(TOP))
+                exponent = ((bits >> int32(23)) & int32(255)) - int32(LOWEST)
+                exponents[step, i, k] = min(max(exponent, int32(0)), int32(TOP))
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

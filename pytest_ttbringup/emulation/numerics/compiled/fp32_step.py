@@ -51,10 +51,10 @@ def _store(v: Vectors, vectors: list[list[Any]], place: Any, column: int) -> Non
 
 
 @intrinsic
-def add_aligned(
-    _: Any, activations: Any, at: Any, weights: Any, panel: Any, units: Any, out: Any, to: Any
-) -> Any:
-    """Add activations [ROWS, 16], side by side, times a panel to destinations [ROWS, WIDTH]: phase 0. `units` [ROWS, 2, WIDTH] are those of `bf16_step.find_units`.
+def add_aligned(_: Any, activations: Any, at: Any, weights: Any, panel: Any, units: Any, out: Any, to: Any) -> Any:
+    """Add activations [ROWS, 16], side by side, times a panel to destinations [ROWS, WIDTH]: phase 0.
+
+    `units` [ROWS, 2, WIDTH] are those of `bf16_step.find_units`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
