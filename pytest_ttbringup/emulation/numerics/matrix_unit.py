@@ -151,8 +151,8 @@ def collapsed(activations: torch.Tensor, weights: torch.Tensor, phases: int) -> 
     product = product + (activations - high) @ leading_bits(weights, WEIGHT_BITS)
     if tame(activations) and tame(weights):
         return product
-    finite = finite(activations, dim=-1) & finite(weights, dim=-2)
-    return torch.where(finite, product, activations @ weights)  # the two products of an infinity cancel out to NaN
+    kept = finite(activations, dim=-1) & finite(weights, dim=-2)
+    return torch.where(kept, product, activations @ weights)  # the two products of an infinity cancel out to NaN
 
 
 def _accumulated(
