@@ -19,6 +19,8 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """
     import torch
 
+    if a.shape[-1] == 1:
+        return a * b  # a tenth of the time
     rows, columns = a.numel() // a.shape[-1], b.shape[-1]
     if columns < _WIDE or rows > _BLOCK or b.numel() != b.shape[-2] * columns or not a.is_floating_point():
         return a @ b

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.arithmetic import defaults
@@ -36,6 +37,7 @@ class Device:
 
     def __init__(self, *, bit_by_bit: bool = False) -> None:
         self._bit_by_bit = bit_by_bit
+        self._packed: tuple[Any, Any] = (lambda: None, None)
 
     def matmul(
         self,
@@ -57,7 +59,7 @@ class Device:
         def block() -> int:
             return setting.inner_block(a.shape[-2], a.shape[-1], b.shape[-1], batched=b.shape[:-2].numel() > 1)
 
-        return matmul(
+        result = matmul(
             a,
             b,
             config=setting.kernel_config(),
@@ -67,6 +69,7 @@ class Device:
             bias=bias,
             activation=activation,
         )
+        return self._noted(result, setting.output.dtype)
 
     def norm(
         self,
@@ -83,7 +86,7 @@ class Device:
         config = given_or(compute_kernel_config, defaults.LAYER_NORM if centered else defaults.RMS_NORM)
         x = x if residual is None else add(x, residual, fp32=config.fp32)
         function = norms.layer_norm if centered else norms.rms_norm
-        return pack(function(x, config, epsilon=epsilon, weight=weight, bias=bias), output)
+        return self._noted(pack(function(x, config, epsilon=epsilon, weight=weight, bias=bias), output), output)
 
     def softmax(
         self, x: torch.Tensor, *, stable: bool, fp32: bool, output: ttnn.Tensor, compute_kernel_config: Any = None
@@ -117,7 +120,8 @@ class Device:
             return None
         if name == "multiply":
             return multiply(a, b, phases=4, fp32=fp32) if any(form in blocks for form in formats) else None
-        return add(a, -b if name == "subtract" else b, fp32=fp32)
+        total = add(a, -b if name == "subtract" else b, fp32=fp32)
+        return total if fp32 else self._noted(total, ttnn.bfloat16)
 
     def unary(self, name: str, x: torch.Tensor, **parameters: Any) -> torch.Tensor | None:
         function = vector_unit.FUNCTIONS.get(name)
@@ -132,7 +136,10 @@ class Device:
         *,
         compute_kernel_config: Any = None,
     ) -> torch.Tensor:
-        return rotate(x, rotated, cos, sin, given_or(compute_kernel_config, defaults.ROTARY))
+        import ttnn
+
+        result = rotate(x, rotated, cos, sin, given_or(compute_kernel_config, defaults.ROTARY))
+        return self._noted(result, ttnn.bfloat16)
 
     def attention(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: AttentionMask, setting: AttentionSetting
@@ -154,11 +161,19 @@ class Device:
         """Blocks as the packer makes them; but a typecast to bfp8_b rounds once, as the simulator's bits have it."""
         import ttnn
 
+        packed, form = self._packed
+        if packed() is values and form == dtype:
+            return values
         if dtype == ttnn.bfloat8_b and "typecast" in name:
             return round_to(values, dtype)
         if dtype in (ttnn.bfloat8_b, ttnn.bfloat4_b):
             return pack(round_to(values, ttnn.bfloat16), dtype)
         return round_to(values, dtype)
+
+    def _noted(self, values: torch.Tensor, dtype: ttnn.DataType) -> torch.Tensor:
+        """Remember that these are packed already, so that `stored` need not look at them again."""
+        self._packed = weakref.ref(values), dtype
+        return values
 
 
 def _as_matrices(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

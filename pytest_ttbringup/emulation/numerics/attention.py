@@ -9,7 +9,8 @@ Shape legend: G groups (users or heads at once), M queries of a group, S keys, h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_ttbringup.emulation.numerics import vector_unit
 from pytest_ttbringup.emulation.numerics.adding import add
@@ -57,12 +58,17 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
     """
     import torch
 
+    from pytest_ttbringup.emulation.numerics.compiled import weighing
+
     peak = total = output = torch.empty(0)
     for start in range(0, k.shape[1], flash.chunk):
         part = slice(start, start + flash.chunk)
         unseen = hidden[..., part]
         if start == 0:
             peak, total, output = _chunk(q, k[:, part], v[:, part], unseen, flash)
+            continue
+        if not bool(unseen.any()):
+            peak, total, output = _chunk(q, k[:, part], v[:, part], unseen, flash, (peak, total, output))
             continue
         # of queries that see nothing of a chunk, the kernel leaves it out; later queries see more
         looks = ~unseen.all(dim=-1, keepdim=True)
@@ -81,11 +87,14 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tens
     if flash.sums_by_tile:
         total = row_sums(total, flash.config)
         total = total if flash.fp32_between else to_bfloat16(total)
-    inverse = to_tf32(total).reciprocal()
-    if not flash.fp32_between:
-        inverse = to_bfloat16(inverse) if flash.config.fp32 else to_bfloat16_even(inverse)
-    result = to_bfloat16(multiply(output, inverse, phases=flash.config.phases, fp32=flash.config.fp32))
-    return result.masked_fill(hidden.all(dim=-1, keepdim=True), torch.nan)
+    phases, fp32 = flash.config.phases, flash.config.fp32
+    if flash.fp32_between:
+        result = to_bfloat16(multiply(output, to_tf32(total).reciprocal(), phases=phases, fp32=fp32))
+    else:
+        result = output.contiguous()
+        weighing.divide(_rows(result), _flat(total), phases, fp32)
+    blind = hidden.all(dim=-1, keepdim=True)
+    return result.masked_fill_(blind, torch.nan) if bool(blind.any()) else result
 
 
 def _chunk(
@@ -94,6 +103,8 @@ def _chunk(
     """The state after a chunk of keys: the greatest score so far, the sums (in prefill one for each column of a tile),
     and the output so far.
     """
+    from pytest_ttbringup.emulation.numerics.compiled import weighing
+
     phases, fp32 = flash.config.phases, flash.config.fp32
     peak, powers = _weights(_product(q, k.transpose(1, 2), flash), hidden, before[0] if before else None, flash)
     total = _sums(powers, flash)
@@ -102,11 +113,23 @@ def _chunk(
         return peak, total, output
     last_peak, last_total, last_output = before
     factor = to_bfloat16(_correction(add(last_peak, -peak, fp32=fp32), flash))
+    if not flash.sums_by_tile and not flash.fp32_between:
+        before_it = _flat(last_total), _rows(output), _rows(last_output)
+        weighing.join(_flat(total), *before_it, _flat(factor), phases, fp32)
+        return peak, total, output
     last_total = multiply(last_total, factor, phases=phases, fp32=fp32)
     # the matrix unit's sum; for BF16 the simulator's bits have ties to even
     total = add(total, last_total, fp32=True) if flash.fp32_between else _added(total, last_total, flash)
     # the packer adds in L1, with ties to even
     return peak, total, to_bfloat16_even(output + to_bfloat16(multiply(last_output, factor, phases=phases, fp32=fp32)))
+
+
+def _flat(values: torch.Tensor) -> Any:
+    return values.contiguous().numpy().reshape(-1)
+
+
+def _rows(values: torch.Tensor) -> Any:
+    return values.contiguous().numpy().reshape(-1, values.shape[-1])
 
 
 def _weights(
@@ -148,8 +171,16 @@ def _correction(x: torch.Tensor, flash: Flash) -> torch.Tensor:
     """exp(x * scale) of a difference of maxima, for which kernels take the accurate function in either mode."""
     import torch
 
-    scaled = x * leading_bits(torch.tensor(flash.scale), 8)
+    scaled = x * cut_scale(flash.scale)
     return torch.exp(scaled) if flash.config.fp32 else vector_unit.exp_fused(scaled)
+
+
+@cache
+def cut_scale(scale: float) -> float:
+    """A scale as the kernel holds it, in BF16."""
+    import torch
+
+    return leading_bits(torch.tensor(scale), 8).item()
 
 
 def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
@@ -157,7 +188,7 @@ def _sums(powers: torch.Tensor, flash: Flash) -> torch.Tensor:
     import torch
 
     if not flash.sums_by_tile:
-        return to_bfloat16(row_sums(to_bfloat16(powers), flash.config))
+        return to_bfloat16(row_sums(powers, flash.config))  # they lie in BF16
     tiles = torch.nn.functional.pad(powers, (0, -powers.shape[-1] % 32)).unflatten(-1, (-1, 32)).unbind(dim=-2)
     total: torch.Tensor = tiles[0]
     for tile in tiles[1:]:

@@ -10,18 +10,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics.adding import add
+from pytest_ttbringup.emulation.numerics.aligned import aligned, alignment_shows
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
-from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, accumulate_many, collapsed
-from pytest_ttbringup.emulation.numerics.packing import pack, to_bfloat16_even
+from pytest_ttbringup.emulation.numerics.matrix_unit import Meeting, accumulate, accumulate_many, batch_of, collapsed
+from pytest_ttbringup.emulation.numerics.packing import pack, to_bfloat16_even, to_bfloat16_in_place
 
 if TYPE_CHECKING:
     import torch
     import ttnn
 
-SMALL = 1 << 23
-"""Multiply-adds of a product with FP32 destinations that is computed bit by bit even where speed matters: 10 ms in each
-fidelity phase. With BF16 destinations all are. With 1 << 20, 36 of the 309 results of TT-NN's kernels in a simulator
-that it was tried on lay further away than a quarter of their error; the ladder's tiny model would take half its time.
+SMALL = 1 << 22
+"""Multiply-adds of a product with FP32 destinations that is computed bit by bit even where speed matters: 5 ms in each
+fidelity phase. With BF16 destinations all are.
+"""
+
+MIDDLING = 1 << 24
+"""Multiply-adds of one whose products are aligned to their groups even where the fidelity drops more than that: 2 ms.
 """
 
 
@@ -44,20 +48,23 @@ def matmul(
         config: of the compute kernel.
         block: gives the length of a block of the inner size; asked for only where that bears on values.
         output: format of the result.
-        exact: bit for bit whatever the size; else, with FP32 destinations, only up to `SMALL`.
+        exact: bit for bit whatever the size; else, with FP32 destinations, only up to `SMALL`, and beyond that as
+            `aligned` or `collapsed`.
         bias: of [..., M or 1, N].
         activation: fused, computed on the destination registers; told whether they are BF16.
     """
     import torch
+    import ttnn
 
     rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = batch_of(a, b)
     work = batch.numel() * rows * inner * columns
     exact = exact or work <= SMALL
     quick = config.fp32 and not exact
     length = inner if quick else block()
     if quick:
-        result = collapsed(a, b, config.phases)
+        near = work <= MIDDLING or alignment_shows(a, config.phases)
+        result = (aligned if near else collapsed)(a, b, config.phases)
     elif b.shape[:-2].numel() == 1:  # one set of weights
         flat = a.reshape(-1, inner)
         one = _blocks(flat, b.reshape(inner, columns), config, length, output, exact, bias is not None)
@@ -80,6 +87,8 @@ def matmul(
         result = activation(result, not config.fp32)
         if not config.fp32:
             result = to_bfloat16_even(result)
+    if output == ttnn.bfloat16 and result.is_contiguous():
+        return to_bfloat16_in_place(result)
     return pack(result, output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics.kernel_config import KernelConfig
@@ -23,7 +24,7 @@ def row_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -> t
 
     from pytest_ttbringup.emulation.numerics.compiled import reducing
 
-    factor = cut_to_bf16(torch.tensor(scaler)).item()
+    factor = _scaler(scaler)
     rows = x.contiguous().numpy().reshape(-1, x.shape[-1])
     out = np.empty(rows.shape[0], np.float32)
     largest = reducing.sum_rows(rows, factor, out, config.phases, config.fp32)
@@ -38,7 +39,7 @@ def column_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -
     """[..., K, N] -> [..., 1, N]: sums of the second to last dimension; there the values are in SrcA."""
     import torch
 
-    scaler = cut_to_bf16(torch.tensor(scaler)).item()
+    scaler = _scaler(scaler)
     inner, columns = x.shape[-2:]
     row, zeros = torch.full((1, inner), scaler), torch.zeros(1, columns)
     sums = [
@@ -46,6 +47,14 @@ def column_sums(x: torch.Tensor, config: KernelConfig, *, scaler: float = 1.0) -
         for it in to_tf32(x).reshape(-1, inner, columns)
     ]
     return torch.stack(sums).reshape(*x.shape[:-2], 1, columns)
+
+
+@cache
+def _scaler(value: float) -> float:
+    """As the kernel holds it, in BF16."""
+    import torch
+
+    return cut_to_bf16(torch.tensor(value)).item()
 
 
 def cut_to_bf16(x: torch.Tensor) -> torch.Tensor:

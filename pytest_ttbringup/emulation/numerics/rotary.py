@@ -19,12 +19,13 @@ def rotate(
     `rotated` is x times a matrix of zeros, ones and minus ones, which changes no bit. Source: the wheel's
     `rotary_embedding_llama*.cpp`; the simulator's bits agree.
     """
-    import torch
-
     from pytest_ttbringup.emulation.numerics.compiled import elementwise
 
-    operands = torch.broadcast_tensors(x, rotated, cos, sin)
-    out, result = room(operands[0])
-    arrays = (it.contiguous().numpy().reshape(-1) for it in operands)
-    elementwise.rotate(*arrays, out.reshape(-1), config.phases, config.fp32)
+    out, result = room(x)
+    one_for_all_heads = cos.shape == sin.shape == (*x.shape[:-2], 1, x.shape[-1])  # in decode
+    if not one_for_all_heads:
+        cos, sin = cos.expand(x.shape), sin.expand(x.shape)
+    rows = cos.shape[:-1].numel()
+    arrays = (it.contiguous().numpy().reshape(rows, -1) for it in (x, rotated, cos, sin))
+    elementwise.rotate(*arrays, out.reshape(rows, -1), config.phases, config.fp32)
     return result

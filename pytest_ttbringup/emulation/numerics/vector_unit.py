@@ -7,6 +7,7 @@ destinations kernels use functions that are accurate to float32, so PyTorch's ar
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pytest_ttbringup.emulation.numerics.broadcasting import flat
@@ -29,6 +30,7 @@ def exp_fused(x: torch.Tensor) -> torch.Tensor:
     return _exp_21f(x)
 
 
+@cache
 def coarse_slope(scale: float) -> float:
     """What `coarse_exp_of` multiplies x by for exp(x * scale), in units of a float's first bits; held in float32."""
     import torch

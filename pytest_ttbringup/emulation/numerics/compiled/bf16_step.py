@@ -26,7 +26,9 @@ from pytest_ttbringup.emulation.numerics.compiled.vectors import BYTES, FEW_BYTE
 LOWEST = 63
 """The biased exponent that is counted as zero; so both factors' together fit a byte."""
 
-_TOP = 127
+TOP = 127
+"""The largest exponent as counted: what lies above is not tame."""
+
 _UNIT = (13 << 23) | 0x400000
 """Added to the bits of a power of two: 1.5 * 2 ** 13 times that power."""
 
@@ -34,6 +36,8 @@ _SIDE_BY_SIDE = 4
 """Vectors whose chains of multiply-adds are interleaved, so that none waits for its own last result."""
 
 _LANES = FLOATS.count
+_LINE = 16
+"""Floats of a cache's line."""
 
 
 @intrinsic
@@ -50,7 +54,10 @@ def split(
         target, bytes_ = v.place(kinds[3], given[3], given[4]), v.place(kinds[5], given[5], given[6])
         seen = v.place(kinds[7], given[7], ir.Constant(ir.IntType(64), 0))
         most = v.load(seen, 0, WORDS)
+        ahead = builder.shl(given[2], ir.Constant(ir.IntType(64), 4))
         for row in range(16):
+            for column in range(0, WIDTH, _LINE):
+                v.fetch(v.after(v.after(source, ahead), column))
             for column in range(0, WIDTH, _LANES):
                 bits = v.words(v.load(source, column, FLOATS))
                 high = v.floats(builder.and_(bits, v.constant(-0x80000, WORDS)))
@@ -59,7 +66,7 @@ def split(
                 v.store(builder.fsub(all_bits, high), target, (16 + row) * WIDTH + column)
                 exponent = builder.and_(builder.lshr(bits, v.constant(23, WORDS)), v.constant(255, WORDS))
                 exponent = builder.sub(exponent, v.constant(LOWEST, WORDS))
-                exponent = v.smaller(v.larger(exponent, v.constant(0, WORDS)), v.constant(_TOP, WORDS))
+                exponent = v.smaller(v.larger(exponent, v.constant(0, WORDS)), v.constant(TOP, WORDS))
                 most = v.larger(most, exponent)
                 v.store(builder.trunc(exponent, FEW_BYTES), bytes_, row * WIDTH + column)
             source = v.after(source, given[2])

@@ -63,12 +63,18 @@ def round_away(values: Array, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def rotate(x: Array, rotated: Array, cos: Array, sin: Array, out: Array, phases: int, fp32: bool) -> None:
-    """X * cos + rotated * sin of flat arrays; the products and their sum are packed to BF16."""
-    if fp32:
-        for i in range(x.shape[0]):
-            first, second = multiplied_fp32(x[i], cos[i], phases), multiplied_fp32(rotated[i], sin[i], phases)
-            out[i] = away(added(away(first), away(second), True))
-    else:
-        for i in range(x.shape[0]):
-            first, second = multiplied_bf16(x[i], cos[i], phases), multiplied_bf16(rotated[i], sin[i], phases)
-            out[i] = added(away(first), away(second), False)  # plain products are not in BF16 yet
+    """X * cos + rotated * sin; the products and their sum are packed to BF16. [rows, H h], cos and sin [rows, h]."""
+    size = cos.shape[1]
+    for row in range(x.shape[0]):
+        c, s = cos[row], sin[row]
+        for start in range(0, x.shape[1], size):
+            a, b = x[row, start : start + size], rotated[row, start : start + size]
+            to = out[row, start : start + size]
+            if fp32:
+                for i in range(size):
+                    first, second = multiplied_fp32(a[i], c[i], phases), multiplied_fp32(b[i], s[i], phases)
+                    to[i] = away(added(away(first), away(second), True))
+            else:
+                for i in range(size):
+                    first, second = multiplied_bf16(a[i], c[i], phases), multiplied_bf16(b[i], s[i], phases)
+                    to[i] = added(away(first), away(second), False)  # plain products are not in BF16 yet

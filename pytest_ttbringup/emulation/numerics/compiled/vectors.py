@@ -51,6 +51,14 @@ class Vectors:
         stored = self.build.store(vector, self.build.bitcast(self.after(place, index), kind.as_pointer()))
         stored.align = kind.element.width // 8 if kind.element != ir.FloatType() else 4
 
+    def fetch(self, place: Any) -> Any:
+        """Have the processor load the line of an address, in bounds or not, into its cache."""
+        pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+        function = cgutils.get_or_insert_function(self.build.module, kind, "llvm.prefetch.p0i8")
+        read_often = [ir.Constant(flag, it) for it in (0, 3, 1)]
+        return self.build.call(function, [self.build.bitcast(place, pointer), *read_often])
+
     def repeated(self, scalar: Any, kind: Any) -> Any:
         """A vector of one value over and over."""
         undefined = ir.Constant(kind, ir.Undefined)

@@ -11,7 +11,16 @@ from numba import float32, int32, njit
 
 from pytest_ttbringup.emulation.numerics.compiled.bits import as_float, as_int
 from pytest_ttbringup.emulation.numerics.compiled.functions import coarse_exp_of
-from pytest_ttbringup.emulation.numerics.compiled.scalars import BITS_8, added, away, cut
+from pytest_ttbringup.emulation.numerics.compiled.scalars import (
+    BITS_8,
+    BITS_11,
+    added,
+    away,
+    cut,
+    even,
+    multiplied_bf16,
+    multiplied_fp32,
+)
 
 Array = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -77,3 +86,31 @@ def masked_weights(weights: Array, hidden: Flags, packed: bool) -> None:
     for i in range(weights.shape[0]):
         weight = float32(0) if hidden[i] else weights[i]
         weights[i] = away(weight) if packed else weight
+
+
+@njit(inline="always")
+def _multiplied(a: float, b: float, phases: int, fp32: bool) -> float:
+    return multiplied_fp32(a, b, phases) if fp32 else multiplied_bf16(a, b, phases)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def join(
+    total: Array, last_total: Array, output: Array, last_output: Array, factor: Array, phases: int, fp32: bool
+) -> None:
+    """Add what chunks before gave, times a factor, to sums [R] and outputs [R, h] of BF16, with ties to even."""
+    for r in range(output.shape[0]):
+        by, to, last = factor[r], output[r], last_output[r]
+        total[r] = even(total[r] + away(_multiplied(last_total[r], by, phases, fp32)))
+        for j in range(to.shape[0]):
+            to[j] = even(to[j] + away(_multiplied(last[j], by, phases, fp32)))
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def divide(output: Array, total: Array, phases: int, fp32: bool) -> None:
+    """Outputs [R, h] times the inverse, in BF16, of their sums [R], to BF16."""
+    for r in range(output.shape[0]):
+        inverse = float32(1) / cut(total[r], BITS_11)
+        inverse = away(inverse) if fp32 else even(inverse)
+        to = output[r]
+        for j in range(to.shape[0]):
+            to[j] = away(_multiplied(to[j], inverse, phases, fp32))
