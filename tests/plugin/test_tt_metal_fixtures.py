@@ -53,6 +53,10 @@ def test_an_expected_error(expect_error):
         int("one")
 
 
+def test_a_model_is_where_its_name_says(model_location_generator):
+    assert model_location_generator("bert-base", model_subdir="bert", download_if_ci_v2=True) == "bert-base"
+
+
 def test_another_error_than_expected(expect_error):
     with expect_error(ValueError, "out of range"):
         int("one")
@@ -111,7 +115,7 @@ def test_tests_of_tt_metal_run(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nmarkers =" + "".join(f"\n    {name}: theirs" for name in theirs))
     pytester.makepyfile(test_theirs=TESTS)
     result = run("-rs")
-    result.assert_outcomes(passed=11, failed=1, skipped=6)
+    result.assert_outcomes(passed=12, failed=1, skipped=6)
     result.stdout.fnmatch_lines_random(
         [
             "*for blackhole; this system is wormhole_b0*",
