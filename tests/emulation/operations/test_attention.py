@@ -312,6 +312,15 @@ def test_heads_of_shards(device: ttnn.MeshDevice, separate: bool) -> None:
         check_with_control(part, kind[:, 0].flatten(-2).unflatten(-1, (-1, size)).transpose(1, 2), rtol=0.0, atol=0.0)
 
 
+def test_heads_of_falcon(device: ttnn.MeshDevice) -> None:
+    heads, size = 71, 64  # those of Falcon-7B, which the operation has in its name
+    x = numbers(1, 1, 1, 32, (heads + 2) * size)
+    out = ttnn.experimental.nlp_create_qkv_heads_falcon7b(on_tiles(x, device))
+    split = x[:, 0].unflatten(-1, (-1, size)).transpose(1, 2).split([heads, 1, 1], 1)
+    for part, expected in zip(out, split, strict=True):
+        check_with_control(part, expected, rtol=0.0, atol=0.0)
+
+
 def test_split_query_key_value(device: ttnn.MeshDevice) -> None:
     x = numbers(1, 2, 64, 3 * 4 * 32)
     out = ttnn.transformer.split_query_key_value_and_split_heads(on_tiles(x, device), num_heads=4)
