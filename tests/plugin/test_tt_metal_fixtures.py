@@ -41,6 +41,27 @@ def test_programs_are_counted(device):
     assert counter.total == 0
 
 
+@pytest.mark.parametrize("mesh_device", [1], indirect=True)
+@pytest.mark.parametrize("time", ["first", "again"])
+def test_programs_of_an_earlier_test_are_forgotten(mesh_device, time):
+    ttnn.exp(ttnn.ones([32, 32], device=mesh_device, layout=ttnn.TILE_LAYOUT))
+    assert mesh_device.num_program_cache_entries() == 1
+
+
+def test_an_expected_error(expect_error):
+    with expect_error(ValueError, "invalid literal"):
+        int("one")
+
+
+def test_a_model_is_where_its_name_says(model_location_generator):
+    assert model_location_generator("bert-base", model_subdir="bert", download_if_ci_v2=True) == "bert-base"
+
+
+def test_another_error_than_expected(expect_error):
+    with expect_error(ValueError, "out of range"):
+        int("one")
+
+
 @pytest.mark.requires_grid_size((8, 7))
 def test_a_grid_that_fits(device):
     pass
@@ -94,7 +115,7 @@ def test_tests_of_tt_metal_run(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nmarkers =" + "".join(f"\n    {name}: theirs" for name in theirs))
     pytester.makepyfile(test_theirs=TESTS)
     result = run("-rs")
-    result.assert_outcomes(passed=8, skipped=6)
+    result.assert_outcomes(passed=12, failed=1, skipped=6)
     result.stdout.fnmatch_lines_random(
         [
             "*for blackhole; this system is wormhole_b0*",

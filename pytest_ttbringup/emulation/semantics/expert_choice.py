@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import Call
+from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
@@ -58,6 +59,24 @@ def _best(
     indices = biased.topk(n_activated_experts, dim=-1).indices
     chosen = affinity.gather(-1, indices)
     return chosen / (chosen.sum(-1, keepdim=True) + epsilon) * route_scale, indices
+
+
+@semantics("ttnn.experimental.topk_router_gpt")
+def topk_router_gpt(
+    call: Call,
+    input_tensor: torch.Tensor,
+    weight_tensor: torch.Tensor,
+    bias_tensor: torch.Tensor,
+    *,
+    k: int,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens [T, W] times a router's weights [W, E], plus biases -> indices of the K greatest logits and the softmax of
+    these K, each [T, K]; logits are in bfloat16 before they are compared (TT-NN's `test_topk_router_gpt.py`).
+    """
+    logits = round_to(input_tensor @ weight_tensor + bias_tensor, call.argument(0, "input_tensor").dtype)
+    best = logits.topk(k, dim=-1)
+    return best.indices, best.values.softmax(-1)
 
 
 @semantics("ttnn.experimental.deepseek_prefill.masked_bincount")

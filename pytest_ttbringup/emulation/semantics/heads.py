@@ -12,6 +12,9 @@ from pytest_ttbringup.emulation.semantics import semantics
 
 if TYPE_CHECKING:
     import torch
+    import ttnn
+
+    from pytest_ttbringup.emulation.calls import Call
 
 
 @semantics("ttnn.experimental.nlp_create_qkv_heads_decode")
@@ -35,7 +38,7 @@ def nlp_create_qkv_heads_decode(
 
 
 @semantics("ttnn.experimental.nlp_concat_heads_decode")
-def nlp_concat_heads_decode(call: Any, input_tensor: torch.Tensor, *, num_heads: int, **_: Any) -> torch.Tensor:
+def nlp_concat_heads_decode(call: Call, input_tensor: torch.Tensor, *, num_heads: int, **_: Any) -> torch.Tensor:
     """[1, B, H or more, h] -> [1, 1, B', H h]; B' is B, or the 32 rows of a tile, as TT-NN's output has it."""
     import torch
 
@@ -46,6 +49,7 @@ def nlp_concat_heads_decode(call: Any, input_tensor: torch.Tensor, *, num_heads:
 
 @semantics("ttnn.experimental.nlp_create_qkv_heads", refuses=("kv_tied",))
 def nlp_create_qkv_heads(
+    call: Call,
     input: torch.Tensor,  # noqa: A002
     input_kv: torch.Tensor | None = None,
     *,
@@ -54,15 +58,32 @@ def nlp_create_qkv_heads(
     transpose_k_heads: bool = True,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """[B, 1, S, (H + 2K) h] -> q [B, H, S, h], k [B, K, S, h] (or [B, K, h, S]), v [B, K, S, h]."""
+    """[B, 1, S, (H + 2K) h] -> q [B, H, S, h], k [B, K, S, h] (or [B, K, h, S]), v [B, K, S, h].
+
+    A sharded input's shards lie side by side, each with the queries, keys and values of its own heads (TT-NN's
+    `test_nlp_create_qkv_heads.py`, `run_sharded_nlp_create_qkv_heads_test`).
+    """
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+    shards = _shards(call.argument(0, "input"))
     if input_kv is None:
-        heads = input[:, 0].unflatten(-1, (num_heads + 2 * kv_heads, -1)).transpose(1, 2)
-        q, k, v = heads.split([num_heads, kv_heads, kv_heads], dim=1)
+        q, k, v = _split(input[:, 0], (num_heads, kv_heads, kv_heads), shards)
     else:
-        q = input[:, 0].unflatten(-1, (num_heads, -1)).transpose(1, 2)
-        k, v = input_kv[:, 0].unflatten(-1, (2 * kv_heads, -1)).transpose(1, 2).chunk(2, dim=1)
+        (q,) = _split(input[:, 0], (num_heads,), 1)
+        k, v = _split(input_kv[:, 0], (kv_heads, kv_heads), shards)
     return q, k.transpose(-1, -2) if transpose_k_heads else k, v
+
+
+def _split(fused: torch.Tensor, heads: tuple[int, ...], groups: int) -> list[torch.Tensor]:
+    """[B, S, sum(heads) h], of so many groups of heads of every kind -> [B, n, S, h] for each n of `heads`."""
+    apart = fused.unflatten(-1, (groups, sum(heads) // groups, -1))  # [B, S, groups, heads of a group, h]
+    kinds = apart.split([count // groups for count in heads], dim=-2)
+    return [kind.flatten(2, 3).transpose(1, 2) for kind in kinds]
+
+
+def _shards(tensor: ttnn.Tensor) -> int:
+    """Into how many shards the width of a tensor is split; 1 if it is not sharded."""
+    spec = tensor.memory_config().shard_spec
+    return 1 if spec is None else int(tensor.padded_shape[-1]) // int(spec.shape[1])
 
 
 @semantics("ttnn.experimental.nlp_concat_heads")
@@ -94,13 +115,13 @@ def create_qkv_heads(
     "ttnn.experimental.nlp_create_qkv_heads_vit",
 )
 def nlp_create_qkv_heads_of_a_model(
-    call: Any,
+    call: Call,
     input: torch.Tensor,  # noqa: A002
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """[B, 1, S, (H + 2K) h] -> q [B, H, S, h], k and v [B, K, S, h], H and K those of the model in the name."""
-    heads, kv_heads = (int(tensor.shape[1]) for tensor in call.output[:2])
-    return nlp_create_qkv_heads(input, num_heads=heads, num_kv_heads=kv_heads, transpose_k_heads=False)
+    q, k, v = _split(input[:, 0], tuple(int(tensor.shape[1]) for tensor in call.output), 1)
+    return q, k, v
 
 
 @semantics("ttnn.experimental.nlp_create_q_heads_split")

@@ -48,6 +48,23 @@ def clip_grad_norm(
     return total
 
 
+@semantics("ttnn.moreh_dot_backward")
+def dot_backward(
+    output_grad: torch.Tensor,
+    input: torch.Tensor,  # noqa: A002
+    other: torch.Tensor,
+    *,
+    input_grad: torch.Tensor | None = None,
+    other_grad: torch.Tensor | None = None,
+    **_: Any,
+) -> list[torch.Tensor | None]:
+    """The gradients of a dot product, of those operands for which there is a tensor to write them to."""
+    return [
+        None if input_grad is None else output_grad * other,
+        None if other_grad is None else output_grad * input,
+    ]
+
+
 @semantics("ttnn.moreh_sum_backward")
 def sum_backward(
     call: Call, output_grad: torch.Tensor, *, dim: int | Sequence[int] | None = None, **_: Any

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.arithmetic import arithmetic
 from pytest_ttbringup.emulation.calls import Call
+from pytest_ttbringup.emulation.formats import round_to
 from pytest_ttbringup.emulation.golden import golden_values
 from pytest_ttbringup.emulation.semantics import semantics
 
@@ -82,9 +83,30 @@ def hc_sum_reduce(input: torch.Tensor, **_: Any) -> torch.Tensor:  # noqa: A002
     return input.reshape(*input.shape[:-1], -1, 32).sum(-1)
 
 
-@semantics("ttnn.experimental.prefix_scan")
-def prefix_scan(a: torch.Tensor, bx: torch.Tensor, h_prev: torch.Tensor, **_: Any) -> torch.Tensor:
-    """The recurrence h[t] = a[t] * h[t - 1] + bx[t] along the second to last dimension, every h returned."""
+@semantics("ttnn.prod_bw")
+def prod_bw(
+    grad_tensor: torch.Tensor, input_tensor: torch.Tensor, *, dim: int | None = None, **_: Any
+) -> list[torch.Tensor]:
+    """The gradient of a product along `dim`, or of all elements: autograd's.
+
+    Of `grad_tensor` the first element along each reduced dimension counts, and may be followed by others (TT-NN's
+    `test_backward_prod.py`); the golden function wants it to be the only one.
+    """
+    import torch
+
+    for reduced in range(grad_tensor.dim()) if dim is None else (dim,):
+        grad_tensor = grad_tensor.narrow(reduced, 0, 1)
+    with torch.enable_grad():
+        factors = input_tensor.detach().requires_grad_()
+        product = factors.prod() if dim is None else factors.prod(dim, keepdim=True)
+    return list(torch.autograd.grad(product, factors, grad_tensor.reshape(product.shape)))
+
+
+@semantics("ttnn.experimental.prefix_scan", updates="h_prev")
+def prefix_scan(call: Call, a: torch.Tensor, bx: torch.Tensor, h_prev: torch.Tensor, **_: Any) -> torch.Tensor:
+    """The recurrence h[t] = a[t] * h[t - 1] + bx[t] along the second to last dimension, every h returned; the last one
+    is left in `h_prev`, from which the next chunk goes on (TT-NN's `test_ssm_prefix_scan.py`).
+    """
     import torch
 
     state = h_prev.reshape(-1)
@@ -92,6 +114,7 @@ def prefix_scan(a: torch.Tensor, bx: torch.Tensor, h_prev: torch.Tensor, **_: An
     for decay, step in zip(a.reshape(-1, a.shape[-1]), bx.reshape(-1, bx.shape[-1]), strict=True):
         state = decay * state + step
         states.append(state)
+    h_prev.copy_(round_to(state, call.argument(2, "h_prev").dtype).reshape(h_prev.shape))
     return torch.stack(states).reshape(a.shape)
 
 

@@ -284,6 +284,43 @@ def test_heads(device: ttnn.MeshDevice, kv_heads: int, transposed: bool, seed: i
         check_with_control(part, wanted, rtol=0.0, atol=0.0)
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_heads_of_shards(device: ttnn.MeshDevice, separate: bool) -> None:
+    heads, kv_heads, size, rows = 8, 2, 32, 32
+    kinds = [
+        numbers(seed, 1, 1, rows, kv_heads, count * size) for seed, count in ((1, heads // kv_heads), (2, 1), (3, 1))
+    ]
+    fused = [kinds[:1], kinds[1:]] if separate else [kinds]
+    given = []
+    for parts in fused:  # each core's own heads side by side
+        x = torch.cat(parts, -1).flatten(-2)
+        shard = ttnn.create_sharded_memory_config(
+            (rows, x.shape[-1] // kv_heads),
+            core_grid=ttnn.CoreGrid(y=1, x=kv_heads),
+            strategy=ttnn.ShardStrategy.WIDTH,
+            use_height_and_width_as_shard_shape=True,
+        )
+        given.append(ttnn.to_memory_config(on_tiles(x, device), shard))
+    out = ttnn.experimental.nlp_create_qkv_heads(
+        *given,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        transpose_k_heads=False,
+        memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG,
+    )
+    for part, kind in zip(out, kinds, strict=True):
+        check_with_control(part, kind[:, 0].flatten(-2).unflatten(-1, (-1, size)).transpose(1, 2), rtol=0.0, atol=0.0)
+
+
+def test_heads_of_falcon(device: ttnn.MeshDevice) -> None:
+    heads, size = 71, 64  # those of Falcon-7B, which the operation has in its name
+    x = numbers(1, 1, 1, 32, (heads + 2) * size)
+    out = ttnn.experimental.nlp_create_qkv_heads_falcon7b(on_tiles(x, device))
+    split = x[:, 0].unflatten(-1, (-1, size)).transpose(1, 2).split([heads, 1, 1], 1)
+    for part, expected in zip(out, split, strict=True):
+        check_with_control(part, expected, rtol=0.0, atol=0.0)
+
+
 def test_split_query_key_value(device: ttnn.MeshDevice) -> None:
     x = numbers(1, 2, 64, 3 * 4 * 32)
     out = ttnn.transformer.split_query_key_value_and_split_heads(on_tiles(x, device), num_heads=4)

@@ -110,6 +110,19 @@ def test_of_two_tensors(device: ttnn.MeshDevice, name: str, rows: int, columns: 
         check_with_control(out, expected, rtol=1.6e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("dim", [0, -1, None])
+@pytest.mark.parametrize("alone", [True, False])
+def test_of_a_product(device: ttnn.MeshDevice, dim: int | None, alone: bool) -> None:
+    setting = Setting((2, 1, 32, 64), "tile", ttnn.bfloat16, 3)
+    x, grad = values(setting, 0.99, 1.01), values(setting, 0.5, 2, number=1)
+    reduced = tuple(slice(1) if dim is None or number == dim % 4 else slice(None) for number in range(4))
+    first = grad[reduced]  # what counts of the gradient, whether others follow or not
+    (out,) = ttnn.prod_bw(on_tiles(first if alone else grad, device), on_tiles(x, device), dim=dim)
+    wanted = first.reshape(()) if dim is None else first
+    (expected,) = gradients(lambda it: it.prod() if dim is None else it.prod(dim, keepdim=True), wanted, x)
+    check_with_control(out, expected, rtol=1.6e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True)])
 def test_only_the_wanted_ones(device: ttnn.MeshDevice, wanted: tuple[bool, bool]) -> None:
     setting = Setting((1, 1, 32, 64), "tile", ttnn.bfloat16, 3)

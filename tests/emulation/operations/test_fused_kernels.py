@@ -127,6 +127,23 @@ def test_experts_are_chosen_by_groups_in_a_prefill(device: ttnn.MeshDevice, scor
     check_choice(affinity, bias, weights, indices)
 
 
+def test_a_router_chooses_and_weighs_experts(device: ttnn.MeshDevice) -> None:
+    tokens, weights = numbers(1, 32, 64), numbers(2, 64, 128) / 8
+    bias = numbers(3, 1, 128).expand(32, -1).contiguous()
+    indices, shares = ttnn.experimental.topk_router_gpt(
+        on_tiles(tokens, device),
+        weight_tensor=on_tiles(weights, device),
+        bias_tensor=on_tiles(bias, device),
+        k=4,
+        num_experts=128,
+    )
+    logits = tokens @ weights + bias
+    chosen = ttnn.to_torch(indices)[:, :4].long()
+    kept = logits.gather(-1, chosen)
+    check_with_control(shares[:, :4], kept.softmax(-1), rtol=2e-2)
+    assert (kept - logits.topk(4).values).abs().max() < 0.02  # ties in bfloat16 may fall either way
+
+
 def test_experts_of_one_group_are_counted(device: ttnn.MeshDevice) -> None:
     """Of four columns of indices three count; index 16 stands for no expert, and every third expert is elsewhere."""
     chosen = torch.randint(0, 17, (64, 4), generator=torch.Generator().manual_seed(5), dtype=torch.int32)

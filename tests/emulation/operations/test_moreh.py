@@ -33,6 +33,18 @@ def test_gradient_of_a_reduction(device: ttnn.MeshDevice, name: str, dims: list[
     check_with_control(out, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True)])
+def test_gradients_of_a_dot_product(device: ttnn.MeshDevice, wanted: tuple[bool, bool]) -> None:
+    a, b, gradient = numbers(1, 1, 1, 1, 33), numbers(2, 1, 1, 1, 33), numbers(3, 1, 1, 1, 1)
+    targets = [on_tiles(torch.zeros_like(a), device) if asked else None for asked in wanted]
+    ttnn.operations.moreh.dot_backward(
+        *(on_tiles(it, device) for it in (gradient, a, b)), input_grad=targets[0], other_grad=targets[1]
+    )
+    for target, expected in zip(targets, (gradient * b, gradient * a), strict=True):
+        if target is not None:
+            check_with_control(target, expected)
+
+
 @settings(max_examples=6)
 @given(
     reduction=st.sampled_from(["mean", "sum", "none"]),

@@ -96,6 +96,26 @@ def test_sort(device: ttnn.MeshDevice, descending: bool, columns: int, seed: int
     check_with_control(where, positions)
 
 
+def test_prefix_scan(device: ttnn.MeshDevice) -> None:
+    a, bx = (values(Setting((1, 1, 32, 64), "tile", ttnn.bfloat16, seed), -1, 1) for seed in (1, 2))
+    start = values(Setting((1, 1, 1, 64), "tile", ttnn.bfloat16, 3), -1, 1)
+    core = ttnn.num_cores_to_corerangeset(1, device.compute_with_storage_grid_size(), row_wise=True)
+
+    def on_a_core(rows: int) -> ttnn.MemoryConfig:
+        spec = ttnn.ShardSpec(core, [rows, 64], ttnn.ShardOrientation.ROW_MAJOR)
+        return ttnn.MemoryConfig(ttnn.TensorMemoryLayout.WIDTH_SHARDED, ttnn.BufferType.L1, spec)
+
+    state = ttnn.from_torch(start, dtype=ttnn.bfloat16, device=device, memory_config=on_a_core(1))
+    given = [ttnn.to_memory_config(on_tiles(it, device, ttnn.bfloat8_b), on_a_core(32)) for it in (a, bx)]
+    out = ttnn.experimental.prefix_scan(*given, state, memory_config=on_a_core(32), dtype=ttnn.bfloat8_b)
+    expected, held = [], start[0, 0, 0]
+    for decay, step in zip(*(ttnn.to_torch(it)[0, 0].double() for it in given), strict=True):
+        held = decay * held + step
+        expected.append(held)
+    check_with_control(out, torch.stack(expected)[None, None], atol=0.05)
+    check_with_control(state, held[None, None, None], atol=0.02)  # from which the next chunk goes on
+
+
 @settings(max_examples=3)
 @given(seed=st.integers(0, 2**31), dims=st.sampled_from([(0,), (1,), (0, 1)]))
 def test_fast_reduce_nc(device: ttnn.MeshDevice, seed: int, dims: tuple[int, ...]) -> None:
