@@ -34,7 +34,7 @@ def alignment_shows(activations: torch.Tensor, phases: int) -> bool:
     import numpy as np
 
     if phases != 2:
-        return phases > 2
+        return False
     bits = activations.contiguous().numpy().reshape(-1).view(np.int32)
     dropped = (1 << (24 - ACTIVATION_BITS)) - 1
     return not any((part & dropped).any() for part in (bits[:_A_FEW], bits))  # the first most often has some
