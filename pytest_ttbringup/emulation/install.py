@@ -100,6 +100,7 @@ def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
     for peak in peaks.values():
         del peak["kind"]
     usable = not _COMMANDS.traces.is_capturing(mesh.id())
+    _COMMANDS.traces.end_test(mesh.id())
     _COMMANDS.queues.synchronize(mesh.id(), None)
     if usable and _MEMORY.graph_captures.allocator_answers():
         _MEMORY.sweep(mesh)
