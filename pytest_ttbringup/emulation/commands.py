@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.part_programs import PartPrograms
+from pytest_ttbringup.emulation.pending_reads import PendingReads
 from pytest_ttbringup.emulation.queues import QUEUES, CommandQueues, queue_of
 from pytest_ttbringup.emulation.sub_devices import SubDevices
 from pytest_ttbringup.emulation.trace import Traces
@@ -22,6 +23,7 @@ class Commands:
     def __init__(self, memory: DeviceMemory) -> None:
         self._memory = memory
         self.queues = CommandQueues()
+        self.pending_reads = PendingReads(self.queues)
         self.traces = Traces(memory, self.queues)
         self.sub_devices = SubDevices()
         self.sub_devices.on_change = self._divided_anew
@@ -73,6 +75,8 @@ class Commands:
         """
         mesh = (writes or reads)[0].device()
         if mesh.id() in self._one_queue:
+            if blocking:
+                self.queues.synchronize(mesh.id(), 0)
             return
         sources, targets = [place_of(tensor) for tensor in reads], [place_of(tensor) for tensor in writes]
         owns = program and self.sub_devices.count(mesh) == 1
@@ -115,7 +119,7 @@ class Commands:
         if self.capturing() and (capture := self.capture_of(name, (), keywords, [tensor])):
             kind = "Writes" if read is None else "Reads"
             capture.refuse(name, f"{kind} are not supported during trace capture. Move it out of the capture.")
-        blocking = read is not None and keywords.get("blocking", True) is not False
+        blocking = read is not None and not reads_later(keywords)
         self.command(
             name,
             keywords,
@@ -123,6 +127,14 @@ class Commands:
             writes=[] if written is None else [written],
             blocking=blocking,
         )
+
+    def read_later(self, name: str, keywords: dict[str, Any], device: int, filled: ttnn.Tensor) -> None:
+        """Note that a read which does not block fills a host tensor."""
+        queue = queue_of(keywords)
+        if device in self._one_queue:  # whose commands are not counted otherwise
+            self.queues.command(name, queue, device, reads=(), writes=())
+        self.pending_reads.sweep()
+        self.pending_reads.add(filled, device, queue, name)
 
     def allocated(self, tensor: ttnn.Tensor, keywords: dict[str, Any]) -> None:
         """Note that a device tensor was allocated without being written."""
@@ -146,6 +158,7 @@ class Commands:
     def clear(self) -> None:
         """Forget everything but which devices are closed."""
         self.queues = CommandQueues()
+        self.pending_reads = PendingReads(self.queues)
         self.traces = Traces(self._memory, self.queues)
         self.sub_devices.clear()
 
@@ -164,6 +177,12 @@ class Commands:
         self._memory.close(device)
         self._one_queue.discard(device)
         self.forget_programs(device)
+        self.pending_reads.close(device)
         self.queues.close(device)
         self.traces.close(device)
         self.sub_devices.close(device)
+
+
+def reads_later(keywords: dict[str, Any]) -> bool:
+    """Whether a read with these keywords does not block."""
+    return keywords.get("blocking", True) is False

@@ -168,6 +168,10 @@ class CommandQueues:
         """Let all commands from now on start after the event."""
         _advance(self._timeline(event.device).host, event.clock)
 
+    def host_has_seen(self, event: Event) -> bool:
+        """Whether the host has waited for an event or a later one of its queue."""
+        return self._timeline(event.device).host[event.queue] >= event.clock[event.queue]
+
     def synchronize(self, device: int, queue: int | None) -> None:
         """The host waits for one queue or all."""
         for index in range(QUEUES) if queue is None else (queue,):

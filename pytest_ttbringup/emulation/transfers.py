@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import device_tensors
+from pytest_ttbringup.emulation.commands import reads_later
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.host import is_on_device, overwrite, to_host, write_from_host, write_unknown
 
@@ -49,6 +50,7 @@ class Transfers:
         replacements: dict[str, Function] = {
             "distribute_tensor": self._distribute,
             "aggregate_tensor": self._aggregate,
+            "get_device_tensors": self._parts,
             "combine_device_tensors": self._combine,
         }
         return {name: partial(method, getattr(ttnn, name)) for name, method in replacements.items()}
@@ -131,12 +133,19 @@ class Transfers:
         keywords: dict[str, Any],
         *,
         placed: bool = False,
+        filled: ttnn.Tensor | None = None,
     ) -> ttnn.Tensor:
-        """A host tensor with what a device tensor holds; `arguments` are those after the tensor."""
+        """A host tensor with what a device tensor holds; `arguments` are those after the tensor.
+
+        `filled` is the host tensor that the program has for it, if it is not this one.
+        """
         self._memory.check_allocated(tensor)
         keywords = dict(zip(("blocking", "cq_id"), arguments, strict=False)) | keywords
         self._commands.transfer(name, keywords, read=tensor)
-        return to_host(self._memory, tensor, placed=placed)
+        made = to_host(self._memory, tensor, placed=placed)
+        if reads_later(keywords):
+            self._commands.read_later(name, keywords, tensor.device().id(), made if filled is None else filled)
+        return made
 
     def _copy_to_device(
         self,
@@ -159,7 +168,7 @@ class Transfers:
         name = "ttnn.copy_device_to_host_tensor"
         if not is_on_device(device_tensor) or is_on_device(host_tensor):
             raise EmulationError(f"{name}: copies from a device tensor to a host tensor, in this order.")
-        made = self._read(name, device_tensor, arguments, keywords)
+        made = self._read(name, device_tensor, arguments, keywords, filled=host_tensor)
         if made.spec != host_tensor.spec or made.host_buffer().shape() != host_tensor.host_buffer().shape():
             one, other = (f"{list(it.shape)} {it.dtype.name} {it.layout.name}" for it in (device_tensor, host_tensor))
             raise EmulationError(
@@ -174,7 +183,13 @@ class Transfers:
         distributed = function(tensor, mapper)
         return distributed if mesh_device is None else self.place(distributed, mesh_device)
 
+    def _parts(self, function: Function, tensor: ttnn.Tensor) -> list[ttnn.Tensor]:
+        parts: list[ttnn.Tensor] = function(tensor)
+        self._commands.pending_reads.inherit(tensor, parts)
+        return parts
+
     def _aggregate(self, function: Function, tensor: ttnn.Tensor, composer: Any) -> ttnn.Tensor:
+        self._commands.pending_reads.check("ttnn.aggregate_tensor", tensor)
         return function(to_host(self._memory, tensor) if is_on_device(tensor) else tensor, composer)
 
     def _combine(self, function: Function, tensors: list[ttnn.Tensor]) -> ttnn.Tensor:
@@ -234,7 +249,12 @@ class Transfers:
         name = f"Tensor.{original.__name__}"
 
         def method(tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
-            source = self._read(name, tensor, (), keywords) if is_on_device(tensor) else tensor
+            if is_on_device(tensor):
+                source = self._read(name, tensor, (), keywords)
+            else:
+                if name != "Tensor.host_buffer":  # gives the memory, which is filled wherever it is held
+                    self._commands.pending_reads.check(name, tensor)
+                source = tensor
             if keywords.get("mesh_composer") is not None and source.host_buffer().shape().mesh_size() == 1:
                 keywords = keywords | {
                     "mesh_composer": None

@@ -200,7 +200,6 @@ def test_submeshes_do_not_see_each_other(mesh_device: ttnn.MeshDevice) -> None:
         assert all((part == number + 1).all() for part in parts(ttnn.add(tensor, 1.0)))
 
 
-@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
 def test_a_capture_stops_the_chips_of_its_mesh_and_no_others(mesh_device: ttnn.MeshDevice) -> None:
     def ones(mesh: ttnn.MeshDevice) -> ttnn.Tensor:
         return place(torch.ones(1, 1, 32, 32).bfloat16(), ttnn.ReplicateTensorToMesh(mesh), mesh)

@@ -109,6 +109,7 @@ def test_an_event_stands_for_all_that_its_queue_waited_for(mesh_device: ttnn.Mes
     pass_event(mesh_device, 0, 1)
     read = out.cpu(blocking=False, cq_id=1)
     ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    ttnn.synchronize_device(mesh_device)
     assert float(ttnn.to_torch(read).max()) == 2.0
     assert float(ttnn.to_torch(x, cq_id=1).max()) == 2.0
 
