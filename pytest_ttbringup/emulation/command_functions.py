@@ -55,6 +55,7 @@ class _Functions:
 
     def closing(self, original: Function) -> Function:
         def close(mesh_device: ttnn.MeshDevice) -> None:
+            self._commands.forks.check("ttnn.close_mesh_device", mesh_device)
             meshes = [mesh_device, *mesh_device.get_submeshes()]
             original(mesh_device)
             for mesh in meshes:
@@ -126,6 +127,7 @@ class _Functions:
         self._commands.queues.host_waits(_event(mesh_event, "ttnn.event_synchronize"))
 
     def synchronize_device(self, device: ttnn.MeshDevice, cq_id: Any = None, sub_device_ids: Any = ()) -> None:
+        self._commands.forks.check("ttnn.synchronize_device", device)
         queue = None if cq_id is None else int(cq_id)
         self._commands.traces.refuse_during(device, "ttnn.synchronize_device", _NO_EVENTS)
         self._synchronize(device, cq_id, self._commands.sub_devices.known_to_mock(device, sub_device_ids or []))
@@ -140,6 +142,7 @@ class _Functions:
     def _check_open(self, mesh: ttnn.MeshDevice, name: str) -> None:
         if self._commands.is_closed(mesh):
             raise EmulationError(f"{name}: mesh device {mesh.id()} was closed by ttnn.close_mesh_device.")
+        self._commands.forks.check(name, mesh)
 
 
 _NO_EVENTS = "Event Synchronization is not supported during trace capture. Move it out of the capture."

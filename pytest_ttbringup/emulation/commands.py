@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.capture import Capture, Recorded
+from pytest_ttbringup.emulation.forks import Forks
 from pytest_ttbringup.emulation.part_programs import PartPrograms
 from pytest_ttbringup.emulation.pending_reads import PendingReads
 from pytest_ttbringup.emulation.queues import QUEUES, CommandQueues, queue_of
@@ -25,6 +26,7 @@ class Commands:
         self.queues = CommandQueues()
         self.pending_reads = PendingReads(self.queues)
         self.traces = Traces(memory, self.queues)
+        self.forks = Forks()
         self.sub_devices = SubDevices()
         self.sub_devices.on_change = self._divided_anew
         self.part_programs = PartPrograms()
@@ -114,6 +116,7 @@ class Commands:
             EmulationError: it does so inside a capture, or races with the other queue.
         """
         tensor = written if read is None else read
+        self.forks.check(name, tensor.device())
         if queue := queue_of(keywords):
             self.check_queue(tensor.device(), queue)
         if self.capturing() and (capture := self.capture_of(name, (), keywords, [tensor])):

@@ -78,6 +78,7 @@ class OperationWrapper:
             passes through.
         """
         name = operation.python_fully_qualified_name
+        self._commands.forks.check_call(name, arguments, keywords)
         self._commands.pending_reads.check(name, arguments, keywords)
         transfer = self._transfers.get(name)
         if transfer is not None:

@@ -99,6 +99,7 @@ class Transfers:
         """A host tensor on a device, in the memory that its memory config names."""
         import ttnn
 
+        self._commands.forks.check("ttnn.from_torch", device)
         placed = ttnn._ttnn.operations.core.to_device(tensor, device, memory_config=tensor.memory_config())
         self._commands.transfer("ttnn.from_torch", {"cq_id": queue}, written=placed)
         write_from_host(self._memory, tensor, placed, padding=padding)
@@ -113,6 +114,7 @@ class Transfers:
         return self.place(made, device, padding=keywords.get("pad_value") or 0.0, queue=keywords.get("cq_id"))
 
     def _to_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+        self._commands.forks.check_call("ttnn.to_device", arguments, keywords)
         placed = function(tensor, *arguments, **keywords)
         if not is_on_device(tensor):
             queue = {"cq_id": arguments[2]} if len(arguments) > 2 else keywords  # Tensor.to takes it by position, too
