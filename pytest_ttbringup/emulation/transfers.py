@@ -14,6 +14,7 @@ from pytest_ttbringup.emulation.calls import device_tensors
 from pytest_ttbringup.emulation.commands import reads_later
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.host import is_on_device, overwrite, to_host, write_from_host, write_unknown
+from pytest_ttbringup.emulation.partial_copies import elements_on
 
 if TYPE_CHECKING:
     import ttnn
@@ -38,6 +39,7 @@ class Transfers:
             "ttnn.to_device": self._to_device,
             "ttnn.from_device": self._from_device,
             "ttnn.copy_host_to_device_tensor": self._copy_to_device,
+            "ttnn.copy_host_to_device_tensor_partial": self._copy_part_to_device,
             "ttnn.copy_device_to_host_tensor": self._copy_to_host,
             **dict.fromkeys(_ALLOCATING, self._allocate),
             "ttnn.deallocate": self._deallocate,
@@ -162,6 +164,24 @@ class Transfers:
         queue = {"cq_id": arguments[0]} if arguments else keywords
         self._commands.transfer("ttnn.copy_host_to_device_tensor", queue, written=device_tensor)
         write_from_host(self._memory, host_tensor, device_tensor)
+
+    def _copy_part_to_device(
+        self,
+        function: Function,
+        host_tensor: ttnn.Tensor,
+        device_tensor: ttnn.Tensor,
+        logical_core_filter: ttnn.CoreRangeSet,
+        *arguments: Any,
+        **keywords: Any,
+    ) -> None:
+        self._memory.check_allocated(device_tensor)
+        function(host_tensor, device_tensor, logical_core_filter, *arguments, **keywords)
+        if not logical_core_filter.num_cores():
+            return
+        chosen = elements_on(device_tensor, logical_core_filter)
+        queue = {"cq_id": arguments[0]} if arguments else keywords
+        self._commands.transfer("ttnn.copy_host_to_device_tensor_partial", queue, written=device_tensor)
+        write_from_host(self._memory, host_tensor, device_tensor, chosen=chosen)
 
     def _copy_to_host(
         self, _: Function, device_tensor: ttnn.Tensor, host_tensor: ttnn.Tensor, *arguments: Any, **keywords: Any
