@@ -209,9 +209,12 @@ def test_an_event_before_the_program_does_not_pass_the_cores_on(mesh_device: ttn
     owned(mesh_device, x)
     early = ttnn.record_event(mesh_device, 0)
     y = owned(mesh_device, x)
+    late = ttnn.record_event(mesh_device, 0)
     ttnn.wait_for_event(1, early)
     with pytest.raises(EmulationError, match=r"currently in use by cq 0"):
         ttnn.add(y, y, output_tensor=y, queue_id=1)
+    ttnn.wait_for_event(1, late)
+    ttnn.add(y, y, output_tensor=y, queue_id=1)
 
 
 def test_a_blocking_read_passes_the_cores_on(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
