@@ -50,20 +50,27 @@ def device_tensors(*values: Any) -> list[ttnn.Tensor]:
     return found
 
 
-def _collect(values: Iterable[Any], found: list[ttnn.Tensor], types: _Types) -> None:
+def host_tensors(*values: Any) -> list[ttnn.Tensor]:
+    """Every host tensor in arguments, in the same way."""
+    found: list[ttnn.Tensor] = []
+    _collect(values, found, _types(), on_device=False)
+    return found
+
+
+def _collect(values: Iterable[Any], found: list[ttnn.Tensor], types: _Types, *, on_device: bool = True) -> None:
     for value in values:
         kind = type(value)
         if kind in _PLAIN:
             continue
         if isinstance(value, types.tensor):
-            if value.storage_type() == types.on_device:
+            if (value.storage_type() == types.on_device) is on_device:
                 found.append(value)
         elif isinstance(value, (list, tuple)):
-            _collect(value, found, types)
+            _collect(value, found, types, on_device=on_device)
         elif isinstance(value, dict):
-            _collect(value.values(), found, types)
+            _collect(value.values(), found, types, on_device=on_device)
         elif is_complex(value):
-            _collect((value.real, value.imag), found, types)
+            _collect((value.real, value.imag), found, types, on_device=on_device)
 
 
 _PLAIN = frozenset((NoneType, bool, int, float, str))

@@ -50,6 +50,28 @@ class Capture:
     programs: int = 0
     refused: str = ""
     """The first refusal of this capture: what was captured is not the whole program, and must not be replayed."""
+    manager: int = 0
+    """Which sub-device manager was loaded, 0 for the one that a mesh device has from the start."""
+    fit: bool = False
+    """Whether it has got room in the trace region."""
+
+    def blocks(self, mesh: ttnn.MeshDevice) -> bool:
+        """Whether nothing reaches the chips of a mesh device during this capture."""
+        return mesh.id() == self.mesh.id() or not set(mesh.get_device_ids()).isdisjoint(self.mesh.get_device_ids())
+
+    def refuse_beside(self, name: str, mesh: ttnn.MeshDevice, queue: int) -> None:
+        """Refuse a command that is not part of the capture, though its device is.
+
+        During a capture TT-Metal turns a chip's commands off (`SystemMemoryManager::set_bypass_mode`), those of all
+        its queues and of all mesh devices it belongs to: a write is lost, a read and an event are waited for in vain.
+
+        Raises:
+            EmulationError: always.
+        """
+        other = "" if mesh.id() == self.mesh.id() else f" of mesh device {mesh.id()}"
+        self.refuse(name, f"it is on queue {queue}{other}, and the capture on queue {self.queue} of mesh device "
+                    f"{self.mesh.id()}. While a trace is captured TT-Metal sends nothing to its chips, from no queue "
+                    "and no other mesh device, so that this would be lost. Move it out of the capture.")  # fmt: skip
 
     @contextmanager
     def watching(self, name: str, *, dispatched: bool = True) -> Iterator[None]:
@@ -128,24 +150,27 @@ class Capture:
                 place = place_of(tensor)
                 self.own[tensor.buffer_unique_id()] = (place, sizes.get(place, 0))
 
-    def fits(self, others: int) -> None:
-        """Check the trace against the trace region of the device.
+    def require_room(self, others: int) -> None:
+        """Put the trace into the trace region of the device, where other traces take `others` bytes.
 
         Raises:
-            EmulationError: the region is too small. A region of 0 bytes means that TT-Metal takes DRAM as needed.
+            EmulationError: the region is too small; the trace can't be replayed then. A region of 0 bytes means that
+                TT-Metal takes DRAM as needed.
         """
         import ttnn
 
         view = ttnn.get_memory_view(self.mesh, ttnn.BufferType.TRACE)
         region = view.total_bytes_per_bank * view.num_banks
         if region and others + self.size > region:
-            raise EmulationError(
+            self.refused = (
                 f"ttnn.end_trace_capture: creating trace buffers of size {others + self.size} B on mesh device "
                 f"{self.mesh.id()}, but only {region} B is allocated for the trace region. Trace {self.number} needs "
                 f"about {self.size} B ({self.programs} programs; an estimate, the device's own size may differ by half)"
                 f", other traces {others} B. Open the device with a larger trace_region_size (device_params), or "
                 "release a trace with ttnn.release_trace."
             )
+            raise EmulationError(self.refused)
+        self.fit = True
 
     @property
     def size(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
-from pytest_ttbringup.emulation.queues import Event, queue_of
+from pytest_ttbringup.emulation.queues import QUEUES, Event, queue_of
 
 if TYPE_CHECKING:
     import ttnn
@@ -55,6 +55,7 @@ class _Functions:
 
     def closing(self, original: Function) -> Function:
         def close(mesh_device: ttnn.MeshDevice) -> None:
+            self._commands.forks.check("ttnn.close_mesh_device", mesh_device)
             meshes = [mesh_device, *mesh_device.get_submeshes()]
             original(mesh_device)
             for mesh in meshes:
@@ -66,21 +67,31 @@ class _Functions:
         import ttnn
 
         self._check(mesh_device, "ttnn.begin_trace_capture", queue := _queue(cq_id))
-        return ttnn.MeshTraceId(self._commands.traces.begin(mesh_device, queue))
+        loaded = self._commands.sub_devices.loaded_on(mesh_device)
+        return ttnn.MeshTraceId(self._commands.traces.begin(mesh_device, queue, loaded))
 
     def end_trace_capture(self, mesh_device: ttnn.MeshDevice, trace_id: ttnn.MeshTraceId, *, cq_id: Any = None) -> None:
         self._check(mesh_device, "ttnn.end_trace_capture", queue := _queue(cq_id))
-        self._commands.traces.end(mesh_device, int(trace_id), queue)
+        self._commands.traces.end(mesh_device, _number(trace_id, "ttnn.end_trace_capture"), queue)
 
     def execute_trace(
         self, mesh_device: ttnn.MeshDevice, trace_id: ttnn.MeshTraceId, *, cq_id: Any = None, blocking: bool = True
     ) -> None:
         self._check(mesh_device, "ttnn.execute_trace", queue := _queue(cq_id))
-        self._commands.traces.execute(mesh_device, int(trace_id), queue, self._commands.replay, blocking=blocking)
+        number, sub_devices = _number(trace_id, "ttnn.execute_trace"), self._commands.sub_devices
+        self._commands.traces.execute(
+            mesh_device,
+            number,
+            queue,
+            self._commands.replay,
+            blocking=blocking,
+            manager=sub_devices.loaded_on(mesh_device),
+            owns=sub_devices.count(mesh_device) == 1,
+        )
 
     def release_trace(self, mesh_device: ttnn.MeshDevice, trace_id: ttnn.MeshTraceId) -> None:
         self._check(mesh_device, "ttnn.release_trace", None)
-        self._commands.traces.release(mesh_device, int(trace_id))
+        self._commands.traces.release(mesh_device, _number(trace_id, "ttnn.release_trace"))
 
     def is_trace_capture_active(self, device: ttnn.MeshDevice) -> bool:
         return self._commands.traces.is_capturing(device.id())
@@ -94,7 +105,7 @@ class _Functions:
     ) -> Event:
         self._check_open(mesh_device, "ttnn.record_event")
         queue = _queue(cq_id)
-        self._refuse_in_capture(mesh_device, queue, "ttnn.record_event")
+        self._commands.traces.refuse_during(mesh_device, "ttnn.record_event", _NO_EVENTS)
         known = self._commands.sub_devices.known_to_mock(mesh_device, sub_device_ids or [])
         self._record(mesh_device, queue, known, device_range)
         return self._commands.queues.record(mesh_device.id(), queue)
@@ -102,27 +113,25 @@ class _Functions:
     def wait_for_event(self, cq_id: Any, mesh_event: Event) -> None:
         event = _event(mesh_event, "ttnn.wait_for_event")
         queue = _queue(cq_id)
-        if not 0 <= queue < 2:
+        if not self._commands.has_queue(event.device, queue):
             raise EmulationError(
-                f"ttnn.wait_for_event: command queue {queue} is out of range; a device has queues 0 and 1."
+                f"ttnn.wait_for_event: command queue {queue} is out of range; a device has queue 0, and queue 1 if "
+                "it is opened with num_command_queues=2."
             )
-        if capture := self._commands.traces.capture_on(event.device, queue):
-            capture.refuse("ttnn.wait_for_event", _NO_EVENTS)
+        for index in range(QUEUES):
+            if capture := self._commands.traces.capture_on(event.device, index):
+                capture.refuse("ttnn.wait_for_event", _NO_EVENTS)
         self._commands.queues.wait(queue, event)
 
     def event_synchronize(self, mesh_event: Event) -> None:
         self._commands.queues.host_waits(_event(mesh_event, "ttnn.event_synchronize"))
 
     def synchronize_device(self, device: ttnn.MeshDevice, cq_id: Any = None, sub_device_ids: Any = ()) -> None:
+        self._commands.forks.check("ttnn.synchronize_device", device)
         queue = None if cq_id is None else int(cq_id)
-        for index in (0, 1) if queue is None else (queue,):
-            self._refuse_in_capture(device, index, "ttnn.synchronize_device")
+        self._commands.traces.refuse_during(device, "ttnn.synchronize_device", _NO_EVENTS)
         self._synchronize(device, cq_id, self._commands.sub_devices.known_to_mock(device, sub_device_ids or []))
         self._commands.queues.synchronize(device.id(), queue)
-
-    def _refuse_in_capture(self, mesh: ttnn.MeshDevice, queue: int, name: str) -> None:
-        if capture := self._commands.traces.capture_on(mesh.id(), queue):
-            capture.refuse(name, _NO_EVENTS)
 
     def _check(self, mesh: ttnn.MeshDevice, name: str, queue: int | None) -> None:
         """Refuse closed devices and queues they don't have; the latter in TT-NN's words."""
@@ -133,6 +142,7 @@ class _Functions:
     def _check_open(self, mesh: ttnn.MeshDevice, name: str) -> None:
         if self._commands.is_closed(mesh):
             raise EmulationError(f"{name}: mesh device {mesh.id()} was closed by ttnn.close_mesh_device.")
+        self._commands.forks.check(name, mesh)
 
 
 _NO_EVENTS = "Event Synchronization is not supported during trace capture. Move it out of the capture."
@@ -140,6 +150,14 @@ _NO_EVENTS = "Event Synchronization is not supported during trace capture. Move 
 
 def _queue(cq_id: Any) -> int:
     return queue_of({"cq_id": cq_id})
+
+
+def _number(trace_id: Any, name: str) -> int:
+    import ttnn
+
+    if not isinstance(trace_id, ttnn.MeshTraceId):
+        raise TypeError(f"{name}: {trace_id!r} is no trace id; ttnn.begin_trace_capture makes them.")
+    return int(trace_id)
 
 
 def _event(event: Any, name: str) -> Event:

@@ -91,8 +91,19 @@ def _on_some_chips(tensor: ttnn.Tensor, shards: list[torch.Tensor]) -> ttnn.Tens
     return host
 
 
-def write_from_host(memory: DeviceMemory, source: ttnn.Tensor, target: ttnn.Tensor, *, padding: float = 0.0) -> None:
-    """Let a device tensor hold what a host tensor does; a host tensor with one shard goes to every chip."""
+def write_from_host(
+    memory: DeviceMemory,
+    source: ttnn.Tensor,
+    target: ttnn.Tensor,
+    *,
+    padding: float = 0.0,
+    chosen: torch.Tensor | None = None,
+) -> None:
+    """Let a device tensor hold what a host tensor does; a host tensor with one shard goes to every chip.
+
+    Of the elements that are not `chosen` (bool, of a chip's logical shape) it keeps its own.
+    """
+    import torch
     import ttnn
 
     parts = ttnn.get_device_tensors(source)
@@ -102,7 +113,11 @@ def write_from_host(memory: DeviceMemory, source: ttnn.Tensor, target: ttnn.Tens
         values *= len(chips)
     if len(values) != len(chips):
         raise EmulationError(f"a host tensor of {len(parts)} shards can't be written to {len(chips)} chips")
-    memory.write(target, dict(zip(chips, values, strict=True)), padding=padding)
+    shards = dict(zip(chips, values, strict=True))
+    if chosen is not None:
+        kept = memory.read_or_unknown(target, chips)
+        shards = {chip: torch.where(chosen, part, kept[chip]) for chip, part in shards.items()}
+    memory.write(target, shards, padding=padding)
 
 
 def _held_once(parts: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 from contextlib import ExitStack
 from typing import Any
 
@@ -42,6 +41,7 @@ def install() -> None:
     _installed.append(changes)
     # TT-NN's bindings complain at exit about everything that is still held.
     atexit.register(uninstall)
+    _COMMANDS.forks.watch(_MEMORY.closed)
 
     transfers = Transfers(_MEMORY, _COMMANDS)
     wrapper = OperationWrapper(_MEMORY, FastOperation.__call__, transfers.operations(), _COMMANDS)
@@ -79,12 +79,6 @@ def forget_values() -> None:
     _COMMANDS.clear()
 
 
-def keep_alive(*devices: Any) -> None:
-    """Let these meshes never be destroyed: TT-Metal ends the process if it can't close one then."""
-    for device in devices:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(device))
-
-
 def start_test(mesh: Any) -> None:
     """Measure the memory of a mesh device from here on."""
     _MEMORY.meter.start(mesh)
@@ -100,6 +94,7 @@ def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
     for peak in peaks.values():
         del peak["kind"]
     usable = not _COMMANDS.traces.is_capturing(mesh.id())
+    _COMMANDS.traces.end_test(mesh.id())
     _COMMANDS.queues.synchronize(mesh.id(), None)
     if usable and _MEMORY.graph_captures.allocator_answers():
         _MEMORY.sweep(mesh)

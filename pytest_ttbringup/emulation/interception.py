@@ -78,6 +78,8 @@ class OperationWrapper:
             passes through.
         """
         name = operation.python_fully_qualified_name
+        self._commands.forks.check_call(name, arguments, keywords)
+        self._commands.pending_reads.check(name, arguments, keywords)
         transfer = self._transfers.get(name)
         if transfer is not None:
             return transfer(operation.function, *arguments, **keywords)
@@ -90,7 +92,7 @@ class OperationWrapper:
             return self._without_values(operation, arguments, keywords, inputs)
         if collective_function(name) is not None and inputs:
             require_fabric(name, inputs[0])
-        capture = self._capture_around(arguments, keywords, inputs) if self._commands.capturing() else None
+        capture = self._capture_around(name, arguments, keywords, inputs) if self._commands.capturing() else None
         if capture is not None:
             with capture.complete(name):
                 return self._capture(capture, operation, arguments, keywords, inputs)
@@ -108,7 +110,7 @@ class OperationWrapper:
         if rule.updates:
             updated = updated_by(Call(name, arguments, keywords, output, ()), rule.updates)
             fresh = _fresh(outputs, updated)
-            self._commands.command(name, keywords, reads=kept, writes=updated + fresh)
+            self._commands.command(name, keywords, reads=kept, writes=updated + fresh, program=True)
             self._evaluator.update(rule, Call(name, arguments, keywords, output, ()), fresh, values)
             self._measure(operation, arguments, sent, inputs, outputs)
             return output
@@ -119,16 +121,16 @@ class OperationWrapper:
             )
         if name in VIEWS and inputs and outputs[0].buffer_unique_id() == inputs[0].buffer_unique_id():
             return output  # no command is sent
-        self._commands.command(name, keywords, reads=kept, writes=outputs)
+        self._commands.command(name, keywords, reads=kept, writes=outputs, program=True)
         self._evaluator.store(rule, name, arguments, keywords, output, outputs, kept, values)
         self._measure(operation, arguments, sent, inputs, outputs)
         return output
 
     def _capture_around(
-        self, arguments: tuple[Any, ...], keywords: dict[str, Any], inputs: list[ttnn.Tensor]
+        self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], inputs: list[ttnn.Tensor]
     ) -> Capture | None:
         """The capture that a call belongs to; of inputs that are dead, an output that is given may tell the device."""
-        return self._commands.capture_of(arguments, keywords, [*inputs, *device_tensors(*keywords.values())])
+        return self._commands.capture_of(name, arguments, keywords, [*inputs, *device_tensors(*keywords.values())])
 
     def _measure(
         self,
@@ -181,7 +183,7 @@ class OperationWrapper:
             self._memory.check_allocated(tensor)
         before = {id(tensor): TensorHandle.of(tensor, capture.buffers) for tensor in inputs}
         given = {it.buffer_unique_id() for it in device_tensors(*arguments, *keywords.values()) if it.is_allocated()}
-        program = self._commands.program(keywords, inputs)
+        program = self._commands.program(keywords, inputs, captured=True)
         output = self._issuer.run_in(capture, operation, arguments, program)
         outputs = device_tensors(output)
         if not outputs and not inputs:

@@ -26,6 +26,8 @@ class PartPrograms:
     def __init__(self) -> None:
         self._known: dict[int, dict[str, int]] = {}
         self._disabled: set[int] = set()
+        self.on_clear: Callable[[ttnn.MeshDevice, str], None] = lambda *_: None
+        """Called with a mesh device and a method's name before that method empties its program cache."""
 
     def knows(self, mesh: ttnn.MeshDevice, key: str) -> bool:
         """Whether a call with this key was compiled before."""
@@ -40,7 +42,7 @@ class PartPrograms:
         """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
         return {
             "num_program_cache_entries": lambda original: lambda mesh: original(mesh) + self._count(mesh),
-            "clear_program_cache": lambda original: self._first(self._forget, original),
+            "clear_program_cache": lambda original: self._first(self._clear, original),
             "disable_and_clear_program_cache": lambda original: self._first(self._disable, original),
             "enable_program_cache": lambda original: self._first(self._enable, original),
         }
@@ -56,11 +58,13 @@ class PartPrograms:
     def _count(self, mesh: ttnn.MeshDevice) -> int:
         return sum(self._known.get(mesh.id(), {}).values())
 
-    def _forget(self, mesh: ttnn.MeshDevice) -> None:
+    def _clear(self, mesh: ttnn.MeshDevice) -> None:
+        self.on_clear(mesh, "MeshDevice.clear_program_cache")
         self._known.pop(mesh.id(), None)
 
     def _disable(self, mesh: ttnn.MeshDevice) -> None:
-        self._forget(mesh)
+        self.on_clear(mesh, "MeshDevice.disable_and_clear_program_cache")
+        self._known.pop(mesh.id(), None)
         self._disabled.add(mesh.id())
 
     def _enable(self, mesh: ttnn.MeshDevice) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Clock = list[int]
 """For each queue the number of a command; it and all before it are over."""
 
-_QUEUES = 2
+QUEUES = 2
 """Command queues a device can have (TT-Metal allows one or two)."""
 
 
@@ -50,18 +50,30 @@ class Event:
 
     device: int
     queue: int
+    number: int
+    """The how manieth event of its device."""
     clock: tuple[int, ...]
 
 
 @dataclass
 class _Timeline:
-    issued: Clock = field(default_factory=lambda: [0] * _QUEUES)
-    host: Clock = field(default_factory=lambda: [0] * _QUEUES)
-    seen: list[Clock] = field(default_factory=lambda: [[0] * _QUEUES for _ in range(_QUEUES)])
+    issued: Clock = field(default_factory=lambda: [0] * QUEUES)
+    host: Clock = field(default_factory=lambda: [0] * QUEUES)
+    seen: list[Clock] = field(default_factory=lambda: [[0] * QUEUES for _ in range(QUEUES)])
     writes: dict[Place, Stamp] = field(default_factory=dict)
     reads: dict[Place, dict[int, Stamp]] = field(default_factory=dict)
+    events: int = 0
     owner: int | None = None
     """The queue that runs programs; TT-Metal has one at a time do so."""
+    passed_on_by: int | None = None
+    """The number of the owner's first event after its last program: once the other queue has waited for this event or a
+    later one, it may run programs.
+    """
+
+    def finished(self, queue: int) -> None:
+        """The host has waited for all commands of a queue."""
+        if self.owner == queue:
+            self.owner = self.passed_on_by = None
 
 
 class CommandQueues:
@@ -79,8 +91,9 @@ class CommandQueues:
         reads: Iterable[Place],
         writes: Iterable[Place],
         blocking: bool = False,
+        program: bool = False,
     ) -> None:
-        """Note a command; `blocking` if the host waits for it.
+        """Note a command; `blocking` if the host waits for it, `program` if the device's cores run it.
 
         A refused command was not sent, and leaves no trace here: the next one is judged as if it had never been tried.
 
@@ -105,14 +118,20 @@ class CommandQueues:
         for place in writes:
             line.reads.pop(place, None)  # whoever waits for this command waits for those reads
             line.writes[place] = stamp
+        if program:
+            line.owner, line.passed_on_by = queue, None
         if blocking:
             _advance(line.host, clock)
+            line.finished(queue)
 
-    def program(self, queue: int, device: int) -> None:
-        """A program is about to be sent.
+    def check_owner(self, queue: int, device: int) -> None:
+        """Whether a queue may run programs now: TT-Metal's `CQOwnerState`.
+
+        The other queue may have run some before only if the host has waited for that queue since (`finish`), or this
+        one for an event which that queue recorded after them. `ttnn.event_synchronize` changes nothing here.
 
         Raises:
-            EmulationError: the other queue runs programs, and nothing was waited for since.
+            EmulationError: it may not.
         """
         line = self._timeline(device)
         if line.owner not in (None, queue):
@@ -121,38 +140,47 @@ class CommandQueues:
                 f"Finish or wait for an event to transfer ownership: ttnn.wait_for_event({queue}, "
                 f"ttnn.record_event(mesh_device, {line.owner}))."
             )
-        line.owner = queue
+
+    def forget_owner(self, device: int) -> None:
+        """Let any queue run programs: the device's cores were divided anew."""
+        line = self._timeline(device)
+        line.owner = line.passed_on_by = None
 
     def record(self, device: int, queue: int) -> Event:
         """An event after all commands of the queue so far."""
         line = self._timeline(device)
         _advance(line.seen[queue], line.host)
         line.seen[queue][queue] = line.issued[queue]
-        return Event(device, queue, tuple(line.seen[queue]))
+        line.events += 1
+        if line.owner == queue and line.passed_on_by is None:
+            line.passed_on_by = line.events
+        return Event(device, queue, line.events, tuple(line.seen[queue]))
 
     def wait(self, queue: int, event: Event) -> None:
         """Let the queue's next commands start after the event."""
-        self._pass_on(event)
-        _advance(self._timeline(event.device).seen[queue], event.clock)
+        line = self._timeline(event.device)
+        _advance(line.seen[queue], event.clock)
+        passed_on = line.passed_on_by is not None and event.number >= line.passed_on_by
+        if passed_on and line.owner == event.queue != queue:
+            line.owner = line.passed_on_by = None
 
     def host_waits(self, event: Event) -> None:
         """Let all commands from now on start after the event."""
-        self._pass_on(event)
         _advance(self._timeline(event.device).host, event.clock)
+
+    def host_has_seen(self, event: Event) -> bool:
+        """Whether the host has waited for an event or a later one of its queue."""
+        return self._timeline(event.device).host[event.queue] >= event.clock[event.queue]
 
     def synchronize(self, device: int, queue: int | None) -> None:
         """The host waits for one queue or all."""
-        for index in range(_QUEUES) if queue is None else (queue,):
+        for index in range(QUEUES) if queue is None else (queue,):
             self.host_waits(self.record(device, index))
+            self._timeline(device).finished(index)
 
     def close(self, device: int) -> None:
         """Forget a device."""
         self._timelines.pop(device, None)
-
-    def _pass_on(self, event: Event) -> None:
-        line = self._timeline(event.device)
-        if line.owner == event.queue:
-            line.owner = None
 
     def _timeline(self, device: int) -> _Timeline:
         line = self._timelines.get(device)

@@ -2,8 +2,8 @@
 
 TT-Metal's mock cluster crashes when a sub-device manager is loaded. Values don't depend on which cores compute them, so
 here loading one only notes how many sub-devices there are, and programs run on the whole chip. What goes unchecked:
-that an operation's cores and its sharded tensors lie inside its sub-device, and the memory sub-devices keep for
-themselves (`local_l1_size`).
+that an operation's cores and its sharded tensors lie inside its sub-device, the memory sub-devices keep for themselves
+(`local_l1_size`), and, where there are two or more, which command queue may run programs on each.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class SubDevices:
         """The managers of a mesh device and how many sub-devices each has, by the id of the mesh device."""
         self._loaded: dict[int, tuple[Any, int]] = {}
         """The loaded manager of a mesh device, and how many sub-devices it has, by the id of the mesh device."""
+        self.on_change: Callable[[ttnn.MeshDevice, str], None] = lambda *_: None
+        """Called with a mesh device and a method's name before that method loads another manager."""
 
     def methods(self) -> dict[str, Callable[[_Method], _Method]]:
         """For methods of `ttnn.MeshDevice`: a function from TT-NN's own to the one to put in its place."""
@@ -37,6 +39,14 @@ class SubDevices:
             "clear_loaded_sub_device_manager": lambda _: lambda mesh: self._clear(mesh),
             "set_sub_device_stall_group": self._setting_stall_group,
         }
+
+    def loaded_on(self, mesh: ttnn.MeshDevice) -> int:
+        """What tells the loaded manager from others; 0 if it is the one that a mesh device has from the start."""
+        return id(self._loaded[mesh.id()][0]) if mesh.id() in self._loaded else 0
+
+    def count(self, mesh: ttnn.MeshDevice) -> int:
+        """How many sub-devices a mesh device has now."""
+        return self._loaded[mesh.id()][1] if mesh.id() in self._loaded else 1
 
     def on_whole_chip(self, mesh: ttnn.MeshDevice, keywords: dict[str, Any]) -> dict[str, Any]:
         """An operation's keywords with the whole chip in place of one of the sub-devices loaded here.
@@ -89,6 +99,7 @@ class SubDevices:
                     f"MeshDevice.load_sub_device_manager: {sub_device_manager_id!r} is no sub-device manager of mesh "
                     f"device {mesh.id()}; its create_sub_device_manager makes them."
                 )
+            self.on_change(mesh, "MeshDevice.load_sub_device_manager")
             self._loaded[mesh.id()] = sub_device_manager_id, size
 
         return load
@@ -107,6 +118,7 @@ class SubDevices:
         return remove
 
     def _clear(self, mesh: ttnn.MeshDevice) -> None:
+        self.on_change(mesh, "MeshDevice.clear_loaded_sub_device_manager")
         self._loaded.pop(mesh.id(), None)
 
     def _setting_stall_group(self, original: _Method) -> _Method:

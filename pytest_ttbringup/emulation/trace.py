@@ -33,6 +33,8 @@ class _Trace:
     """Those of them that the trace reads before it writes them."""
     last_use: list[list[int]]
     """For each operation, the capture's own buffers that no later operation touches."""
+    lost: str = ""
+    """Why it can't be replayed any more, if so."""
 
 
 class Traces:
@@ -43,12 +45,36 @@ class Traces:
         self._queues = queues
         self._captures: dict[tuple[int, int], Capture] = {}
         self._traces: dict[tuple[int, int], _Trace] = {}
-        self._released: set[tuple[int, int]] = set()
+        self._released: dict[tuple[int, int], str] = {}
+        """Traces that are no more, and what ended them."""
         self._last = 0
 
     def capture_on(self, device: int, queue: int) -> Capture | None:
         """The capture that commands of this device and queue belong to, if one is under way."""
         return self._captures.get((device, queue)) if self._captures else None
+
+    def capture_of(self, mesh: ttnn.MeshDevice, queue: int, name: str) -> Capture | None:
+        """The capture that a command belongs to, if one is under way.
+
+        Raises:
+            EmulationError: a capture under way keeps the command from the device, but does not record it.
+        """
+        for capture in self._captures.values():
+            if capture.mesh.id() == mesh.id() and capture.queue == queue:
+                return capture
+            if capture.blocks(mesh):
+                capture.refuse_beside(name, mesh, queue)
+        return None
+
+    def refuse_during(self, mesh: ttnn.MeshDevice, name: str, why: str) -> None:
+        """Refuse a call that may come in no capture of any of a mesh device's chips.
+
+        Raises:
+            EmulationError: there is one.
+        """
+        for capture in self._captures.values():
+            if capture.blocks(mesh):
+                capture.refuse(name, why)
 
     def any_capture(self) -> bool:
         """Whether anything is being captured on any device."""
@@ -58,24 +84,30 @@ class Traces:
         """Whether a capture is under way on a device."""
         return any(key[0] == device for key in self._captures)
 
-    def begin(self, mesh: ttnn.MeshDevice, queue: int) -> int:
+    def begin(self, mesh: ttnn.MeshDevice, queue: int, manager: int = 0) -> int:
         """Start a capture; returns the trace's number.
 
+        Args:
+            mesh: what it captures the commands of.
+            queue: the queue of these commands.
+            manager: the loaded sub-device manager, without which the trace can't be replayed.
+
         Raises:
-            EmulationError: the queue is captured already.
+            EmulationError: the queue is captured already, or a chip of the mesh in another capture.
         """
-        active = self.capture_on(mesh.id(), queue)
+        active = next((it for it in self._captures.values() if it.blocks(mesh)), None)
         if active is not None:
+            which = f"queue {active.queue}" + (f" of mesh device {active.mesh.id()}" if active.mesh != mesh else "")
             raise EmulationError(
-                f"ttnn.begin_trace_capture: queue {queue} is already being used for tracing trace {active.number}. "
-                "Call ttnn.end_trace_capture first."
+                f"ttnn.begin_trace_capture: {which} is already being used for tracing trace {active.number}. "
+                "Call ttnn.end_trace_capture first; a chip can be in one capture at a time."
             )
         self._last += 1
-        self._captures[mesh.id(), queue] = Capture(self._last, mesh, queue)
+        self._captures[mesh.id(), queue] = Capture(self._last, mesh, queue, manager=manager)
         return self._last
 
     def end(self, mesh: ttnn.MeshDevice, number: int, queue: int) -> None:
-        """End a capture.
+        """End a capture. The host then waits for the queue, since TT-Metal writes the trace with a blocking write.
 
         Raises:
             EmulationError: the queue does not capture that trace, or it does not fit into the trace region.
@@ -87,28 +119,63 @@ class Traces:
                 f"ttnn.end_trace_capture: queue {queue} is not being used for tracing trace {number}: {doing}."
             )
         del self._captures[mesh.id(), queue]
-        capture.fits(sum(it.capture.size for (device, _), it in self._traces.items() if device == mesh.id()))
+        others = sum(
+            it.capture.size for (device, _), it in self._traces.items() if device == mesh.id() and it.capture.fit
+        )
         self._traces[mesh.id(), number] = _Trace(
             capture, _inputs(capture, self._memory), _read_first(capture), _last_use(capture)
         )
+        capture.require_room(others)
+        if capture.programs:
+            self._queues.synchronize(mesh.id(), queue)
 
-    def execute(self, mesh: ttnn.MeshDevice, number: int, queue: int, replay: Replay, *, blocking: bool) -> None:
+    def execute(
+        self,
+        mesh: ttnn.MeshDevice,
+        number: int,
+        queue: int,
+        replay: Replay,
+        *,
+        blocking: bool,
+        manager: int = 0,
+        owns: bool = True,
+    ) -> None:
         """Replay a trace.
 
+        Args:
+            mesh: the device it was captured on.
+            number: the trace's.
+            queue: the command queue that runs it.
+            replay: computes an operation.
+            blocking: whether the host waits.
+            manager: the loaded sub-device manager.
+            owns: whether the queue that runs programs keeps the other one from it.
+
         Raises:
-            EmulationError: there is no such trace (any more), its capture failed, or a buffer it reads is gone.
+            EmulationError: there is no such trace (any more), its capture failed, or a buffer it reads is gone; the
+                queue may not run programs now, or races with the other one.
         """
         trace = self._find(mesh, number)
         capture = trace.capture
-        if active := self.capture_on(mesh.id(), queue):
+        if active := self.capture_of(mesh, queue, "ttnn.execute_trace"):
             active.refuse("ttnn.execute_trace", "a trace can't be replayed inside a capture.")
+        if capture.manager != manager:
+            raise EmulationError(
+                f"ttnn.execute_trace: trace instance {number} must exist on mesh device {mesh.id()}'s active "
+                "sub-device manager, and it was captured under another one. Load the sub-device manager of its capture "
+                "first, or capture it anew."
+            )
         if capture.refused:
             raise EmulationError(
                 f"ttnn.execute_trace: trace {number} is incomplete, since its capture failed: {capture.refused}"
             )
+        if trace.lost:
+            raise EmulationError(f"ttnn.execute_trace: trace {number} can't be replayed any more: {trace.lost}")
         live = allocated(mesh)
         self._bind_inputs(trace, live)
         written = {buffer.place for it in capture.operations for buffer in (handle.buffer for handle in it.written)}
+        if capture.programs:
+            self._queues.check_owner(queue, mesh.id())
         self._queues.command(
             f"ttnn.execute_trace (trace {number})",
             queue,
@@ -116,6 +183,7 @@ class Traces:
             reads=[buffer.place for it, (buffer, _, _) in trace.inputs.items() if it in trace.read_first],
             writes=written,
             blocking=blocking,
+            program=owns and capture.programs > 0,
         )
         victims = self._victims(capture, live)
         kept = {it for it, (place, _) in capture.own.items() if place in live and self._memory.buffer_at(place) == it}
@@ -136,14 +204,31 @@ class Traces:
             )
 
     def release(self, mesh: ttnn.MeshDevice, number: int) -> None:
-        """Forget a trace.
+        """Forget a trace; one that was released before, as on the hardware, is no error.
 
         Raises:
-            EmulationError: it is unknown or was released before.
+            EmulationError: it is unknown: of another mesh device, whose trace would stay in its trace region.
         """
+        if (mesh.id(), number) in self._released:
+            return
         self._find(mesh, number, "ttnn.release_trace")
         del self._traces[mesh.id(), number]
-        self._released.add((mesh.id(), number))
+        self._released[mesh.id(), number] = "ttnn.release_trace"
+
+    def lose_programs(self, device: int, how: str) -> None:
+        """Let no trace of a device be replayed any more, which would load its programs from DRAM that was freed."""
+        for (mesh, _), trace in self._traces.items():
+            if mesh == device and trace.capture.programs:
+                trace.lost = trace.lost or (
+                    f"{how} has freed the binaries of its programs, which it would run from DRAM where other data may "
+                    "lie now. Run the same operations once to compile them, and capture the trace again."
+                )
+
+    def end_test(self, device: int) -> None:
+        """Release what a test has left, as closing its device would: the next one is to find the trace region empty."""
+        for key in [key for key in self._traces if key[0] == device]:
+            del self._traces[key]
+            self._released[key] = "the end of the test that captured it"
 
     def close(self, device: int) -> None:
         """Forget all traces of a device."""
@@ -156,7 +241,7 @@ class Traces:
         if trace is not None:
             return trace
         if (mesh.id(), number) in self._released:
-            raise EmulationError(f"{caller}: trace {number} was released by ttnn.release_trace.")
+            raise EmulationError(f"{caller}: trace {number} was released by {self._released[mesh.id(), number]}.")
         if any(capture.number == number for capture in self._captures.values()):
             raise EmulationError(
                 f"{caller}: trace {number} is still being captured; call ttnn.end_trace_capture first."

@@ -11,8 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.calls import device_tensors
+from pytest_ttbringup.emulation.commands import reads_later
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.host import is_on_device, overwrite, to_host, write_from_host, write_unknown
+from pytest_ttbringup.emulation.partial_copies import elements_on
 
 if TYPE_CHECKING:
     import ttnn
@@ -37,6 +39,7 @@ class Transfers:
             "ttnn.to_device": self._to_device,
             "ttnn.from_device": self._from_device,
             "ttnn.copy_host_to_device_tensor": self._copy_to_device,
+            "ttnn.copy_host_to_device_tensor_partial": self._copy_part_to_device,
             "ttnn.copy_device_to_host_tensor": self._copy_to_host,
             **dict.fromkeys(_ALLOCATING, self._allocate),
             "ttnn.deallocate": self._deallocate,
@@ -49,6 +52,7 @@ class Transfers:
         replacements: dict[str, Function] = {
             "distribute_tensor": self._distribute,
             "aggregate_tensor": self._aggregate,
+            "get_device_tensors": self._parts,
             "combine_device_tensors": self._combine,
         }
         return {name: partial(method, getattr(ttnn, name)) for name, method in replacements.items()}
@@ -97,6 +101,7 @@ class Transfers:
         """A host tensor on a device, in the memory that its memory config names."""
         import ttnn
 
+        self._commands.forks.check("ttnn.from_torch", device)
         placed = ttnn._ttnn.operations.core.to_device(tensor, device, memory_config=tensor.memory_config())
         self._commands.transfer("ttnn.from_torch", {"cq_id": queue}, written=placed)
         write_from_host(self._memory, tensor, placed, padding=padding)
@@ -111,6 +116,7 @@ class Transfers:
         return self.place(made, device, padding=keywords.get("pad_value") or 0.0, queue=keywords.get("cq_id"))
 
     def _to_device(self, function: Function, tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> ttnn.Tensor:
+        self._commands.forks.check_call("ttnn.to_device", arguments, keywords)
         placed = function(tensor, *arguments, **keywords)
         if not is_on_device(tensor):
             queue = {"cq_id": arguments[2]} if len(arguments) > 2 else keywords  # Tensor.to takes it by position, too
@@ -131,12 +137,19 @@ class Transfers:
         keywords: dict[str, Any],
         *,
         placed: bool = False,
+        filled: ttnn.Tensor | None = None,
     ) -> ttnn.Tensor:
-        """A host tensor with what a device tensor holds; `arguments` are those after the tensor."""
+        """A host tensor with what a device tensor holds; `arguments` are those after the tensor.
+
+        `filled` is the host tensor that the program has for it, if it is not this one.
+        """
         self._memory.check_allocated(tensor)
         keywords = dict(zip(("blocking", "cq_id"), arguments, strict=False)) | keywords
         self._commands.transfer(name, keywords, read=tensor)
-        return to_host(self._memory, tensor, placed=placed)
+        made = to_host(self._memory, tensor, placed=placed)
+        if reads_later(keywords):
+            self._commands.read_later(name, keywords, tensor.device().id(), made if filled is None else filled)
+        return made
 
     def _copy_to_device(
         self,
@@ -152,6 +165,24 @@ class Transfers:
         self._commands.transfer("ttnn.copy_host_to_device_tensor", queue, written=device_tensor)
         write_from_host(self._memory, host_tensor, device_tensor)
 
+    def _copy_part_to_device(
+        self,
+        function: Function,
+        host_tensor: ttnn.Tensor,
+        device_tensor: ttnn.Tensor,
+        logical_core_filter: ttnn.CoreRangeSet,
+        *arguments: Any,
+        **keywords: Any,
+    ) -> None:
+        self._memory.check_allocated(device_tensor)
+        function(host_tensor, device_tensor, logical_core_filter, *arguments, **keywords)
+        if not logical_core_filter.num_cores():
+            return
+        chosen = elements_on(device_tensor, logical_core_filter)
+        queue = {"cq_id": arguments[0]} if arguments else keywords
+        self._commands.transfer("ttnn.copy_host_to_device_tensor_partial", queue, written=device_tensor)
+        write_from_host(self._memory, host_tensor, device_tensor, chosen=chosen)
+
     def _copy_to_host(
         self, _: Function, device_tensor: ttnn.Tensor, host_tensor: ttnn.Tensor, *arguments: Any, **keywords: Any
     ) -> None:
@@ -159,7 +190,7 @@ class Transfers:
         name = "ttnn.copy_device_to_host_tensor"
         if not is_on_device(device_tensor) or is_on_device(host_tensor):
             raise EmulationError(f"{name}: copies from a device tensor to a host tensor, in this order.")
-        made = self._read(name, device_tensor, arguments, keywords)
+        made = self._read(name, device_tensor, arguments, keywords, filled=host_tensor)
         if made.spec != host_tensor.spec or made.host_buffer().shape() != host_tensor.host_buffer().shape():
             one, other = (f"{list(it.shape)} {it.dtype.name} {it.layout.name}" for it in (device_tensor, host_tensor))
             raise EmulationError(
@@ -174,7 +205,13 @@ class Transfers:
         distributed = function(tensor, mapper)
         return distributed if mesh_device is None else self.place(distributed, mesh_device)
 
+    def _parts(self, function: Function, tensor: ttnn.Tensor) -> list[ttnn.Tensor]:
+        parts: list[ttnn.Tensor] = function(tensor)
+        self._commands.pending_reads.inherit(tensor, parts)
+        return parts
+
     def _aggregate(self, function: Function, tensor: ttnn.Tensor, composer: Any) -> ttnn.Tensor:
+        self._commands.pending_reads.check("ttnn.aggregate_tensor", tensor)
         return function(to_host(self._memory, tensor) if is_on_device(tensor) else tensor, composer)
 
     def _combine(self, function: Function, tensors: list[ttnn.Tensor]) -> ttnn.Tensor:
@@ -234,7 +271,12 @@ class Transfers:
         name = f"Tensor.{original.__name__}"
 
         def method(tensor: ttnn.Tensor, *arguments: Any, **keywords: Any) -> Any:
-            source = self._read(name, tensor, (), keywords) if is_on_device(tensor) else tensor
+            if is_on_device(tensor):
+                source = self._read(name, tensor, (), keywords)
+            else:
+                if name != "Tensor.host_buffer":  # gives the memory, which is filled wherever it is held
+                    self._commands.pending_reads.check(name, tensor)
+                source = tensor
             if keywords.get("mesh_composer") is not None and source.host_buffer().shape().mesh_size() == 1:
                 keywords = keywords | {
                     "mesh_composer": None

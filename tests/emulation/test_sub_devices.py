@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from pytest_ttbringup.emulation.install import _COMMANDS
+
 if TYPE_CHECKING:
     import ttnn
 
@@ -75,6 +77,44 @@ def test_what_is_loaded_can_not_be_removed_nor_what_was_removed_loaded(device: t
     device.remove_sub_device_manager(manager)
     with pytest.raises(RuntimeError, match="is no sub-device manager"):
         device.load_sub_device_manager(manager)
+
+
+def test_the_cores_of_one_queue_are_not_those_of_the_other(device: ttnn.MeshDevice) -> None:
+    """Which queue runs programs is not watched where there are several sub-devices; a load starts anew."""
+    import ttnn
+
+    queues = _COMMANDS.queues
+    queues.command("neg", 0, device.id(), reads=[], writes=[], program=True)
+    with pytest.raises(RuntimeError, match="currently in use by cq 0"):
+        queues.check_owner(1, device.id())
+    manager = device.create_sub_device_manager([ttnn.SubDevice([ttnn.CoreRangeSet({_cores(0, 3)})])], 3200)
+    device.load_sub_device_manager(manager)
+    queues.check_owner(1, device.id())
+    device.clear_loaded_sub_device_manager()
+    device.remove_sub_device_manager(manager)
+
+
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
+def test_a_trace_belongs_to_the_manager_of_its_capture(device: ttnn.MeshDevice) -> None:
+    import ttnn
+
+    manager = device.create_sub_device_manager([ttnn.SubDevice([ttnn.CoreRangeSet({_cores(0, 7)})])], 3200)
+    ones = ttnn.ones([32, 32], device=device, layout=ttnn.TILE_LAYOUT)
+    ttnn.neg(ones)
+    trace = ttnn.begin_trace_capture(device)
+    out = ttnn.neg(ones)
+    ttnn.end_trace_capture(device, trace)
+    device.load_sub_device_manager(manager)
+    with pytest.raises(RuntimeError, match=r"must exist on mesh device \d+'s active sub-device manager"):
+        ttnn.execute_trace(device, trace)
+    device.clear_loaded_sub_device_manager()
+    ttnn.execute_trace(device, trace)
+    assert float(ttnn.to_torch(out).max()) == -1.0
+    second = ttnn.begin_trace_capture(device)
+    with pytest.raises(RuntimeError, match=r"load_sub_device_manager in .* Cannot reset worker state during trace"):
+        device.load_sub_device_manager(manager)
+    ttnn.end_trace_capture(device, second)
+    device.remove_sub_device_manager(manager)
 
 
 def test_none_are_left_afterwards(device: ttnn.MeshDevice) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from machine import Machine
 from model import UNKNOWN, Trace, perform
 
@@ -53,6 +56,26 @@ def end(machine: Machine) -> None:
     trace, machine.capture = machine.capture, None
     ttnn.end_trace_capture(machine.mesh, trace.number, cq_id=0)
     machine.traces = [*machine.traces[-4:], trace]
+
+
+def beside(machine: Machine) -> None:
+    """In a capture: a command of the queue that is not captured, which the hardware would lose."""
+    import ttnn
+
+    if machine.capture is None:
+        return
+    tensor = machine.pick().tensor
+    host, _ = machine.host(tuple(tensor.shape))
+    calls: list[Callable[[], Any]] = [
+        lambda: ttnn.begin_trace_capture(machine.mesh, cq_id=1),
+        lambda: ttnn.copy_host_to_device_tensor(host, tensor, cq_id=1),
+        lambda: ttnn.to_device(host, machine.mesh, queue_id=1),
+        lambda: tensor.cpu(cq_id=1),
+        lambda: ttnn.neg(tensor, queue_id=1),
+        lambda: ttnn.record_event(machine.mesh, 1),
+        lambda: ttnn.synchronize_device(machine.mesh, 1),
+    ]
+    machine.refuse_expected(machine.random.choice(calls), "a command beside a capture")
 
 
 def execute(machine: Machine) -> None:

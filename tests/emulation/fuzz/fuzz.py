@@ -15,12 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from commands import begin, end, event, event_synchronize, execute, release, reopen, synchronize, wait
+from commands import begin, beside, end, event, event_synchronize, execute, release, reopen, synchronize, wait
 from exchange import exchange, send
 from machine import Action, Machine
 from misuse import create_on_closed, nonsense
 from operations import binary, in_place, into, move, unary, view, warm
-from transfers import create, deallocate, drop, read, write
+from transfers import create, deallocate, drop, read, read_later, write
 
 from pytest_ttbringup.targets.emulated import EmulatedTarget
 from pytest_ttbringup.targets.systems import system_of
@@ -29,6 +29,8 @@ ACTIONS: tuple[Action, ...] = (
     *(create,) * 4,
     *(read,) * 8,
     *(write,) * 3,
+    read_later,
+    beside,
     *(binary,) * 5,
     *(unary,) * 4,
     *(move,) * 2,

@@ -68,6 +68,26 @@ def read(machine: Machine) -> None:
         machine.checked += 1
 
 
+def read_later(machine: Machine) -> None:
+    """A read that does not block, used before the host has waited and then after that."""
+    import torch
+    import ttnn
+
+    entry = machine.pick()
+    host = entry.tensor.cpu(blocking=False, cq_id=machine.queue())
+    assert machine.alive(entry), "a read of a dead tensor"
+    assert machine.capture is None, "a read in a capture"
+    parts = ttnn.get_device_tensors(host)
+    machine.refuse_expected(lambda: ttnn.to_torch(parts[0]), "a host tensor used too early")
+    ttnn.synchronize_device(machine.mesh)
+    values = torch.stack([ttnn.to_torch(part) for part in parts]).float()
+    expected = entry.cell.values
+    assert expected is not None, "a tensor that holds nothing was read"
+    if expected is not UNKNOWN:
+        assert torch.equal(values, expected.reshape(values.shape)), "wrong value"
+        machine.checked += 1
+
+
 def write(machine: Machine) -> None:
     import ttnn
 

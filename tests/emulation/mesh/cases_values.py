@@ -200,6 +200,32 @@ def test_submeshes_do_not_see_each_other(mesh_device: ttnn.MeshDevice) -> None:
         assert all((part == number + 1).all() for part in parts(ttnn.add(tensor, 1.0)))
 
 
+def test_a_capture_stops_the_chips_of_its_mesh_and_no_others(mesh_device: ttnn.MeshDevice) -> None:
+    def ones(mesh: ttnn.MeshDevice) -> ttnn.Tensor:
+        return place(torch.ones(1, 1, 32, 32).bfloat16(), ttnn.ReplicateTensorToMesh(mesh), mesh)
+
+    one, other = mesh_device.create_submeshes(ttnn.MeshShape(1, 4))
+    x, y, whole = ones(one), ones(other), ones(mesh_device)
+    for tensor in (x, y, whole):
+        ttnn.neg(tensor)
+    trace, beside = ttnn.begin_trace_capture(one), ttnn.begin_trace_capture(other)
+    out, second = ttnn.neg(x), ttnn.neg(y)
+    ttnn.end_trace_capture(other, beside)
+    ttnn.execute_trace(other, beside)
+    assert all((part == -1).all() for part in parts(ttnn.neg(ttnn.neg(second))))
+    with pytest.raises(EmulationError, match=r"queue 0 of mesh device \d+ is already being used for tracing trace"):
+        ttnn.begin_trace_capture(mesh_device)
+    for call in (lambda: ttnn.neg(whole), lambda: ones(mesh_device)):
+        with pytest.raises(
+            EmulationError, match=rf"it is on queue 0 of mesh device {mesh_device.id()}, and the capture"
+        ):
+            call()
+    ttnn.end_trace_capture(one, trace)
+    with pytest.raises(EmulationError, match="is incomplete"):
+        ttnn.execute_trace(one, trace)
+    del out
+
+
 def test_a_sub_device_manager_belongs_to_its_mesh(mesh_device: ttnn.MeshDevice) -> None:
     one, other = mesh_device.create_submeshes(ttnn.MeshShape(1, 4))
     cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(3, 3))})

@@ -109,6 +109,7 @@ def test_an_event_stands_for_all_that_its_queue_waited_for(mesh_device: ttnn.Mes
     pass_event(mesh_device, 0, 1)
     read = out.cpu(blocking=False, cq_id=1)
     ttnn.copy_host_to_device_tensor(on_host(2.0), x, cq_id=1)
+    ttnn.synchronize_device(mesh_device)
     assert float(ttnn.to_torch(read).max()) == 2.0
     assert float(ttnn.to_torch(x, cq_id=1).max()) == 2.0
 
@@ -174,6 +175,62 @@ def test_a_program_on_the_queue_that_does_not_own_the_cores(mesh_device: ttnn.Me
     ttnn.add(x, x)
 
 
+def owned(device: ttnn.MeshDevice, x: ttnn.Tensor) -> ttnn.Tensor:
+    """Another tensor, while queue 0 runs programs."""
+    y = ttnn.to_device(on_host(2.0), device)
+    ttnn.synchronize_device(device)
+    ttnn.add(x, x, output_tensor=x)
+    return y
+
+
+BY_EVENTS: dict[str, tuple[Callable[[ttnn.MeshDevice], Any], bool]] = {
+    "a later event": (lambda it: [ttnn.record_event(it, 0), pass_event(it, 0, 1)], True),
+    "event_synchronize": (lambda it: ttnn.event_synchronize(ttnn.record_event(it, 0)), False),
+    "its own event": (lambda it: pass_event(it, 0, 0), False),
+    "synchronize_device": (lambda it: ttnn.synchronize_device(it, 0), True),
+    "synchronize_device of the other": (lambda it: ttnn.synchronize_device(it, 1), False),
+}
+
+
+@pytest.mark.parametrize("how", BY_EVENTS)
+def test_what_passes_the_cores_on(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, how: str) -> None:
+    """As TT-Metal's `CQOwnerState` has it: a finish of the queue, or the other one's wait for its event."""
+    y = owned(mesh_device, x)
+    call, passes = BY_EVENTS[how]
+    call(mesh_device)
+    if passes:
+        ttnn.add(y, y, output_tensor=y, queue_id=1)
+    else:
+        with pytest.raises(EmulationError, match=r"currently in use by cq 0. Can't enqueue program from cq 1"):
+            ttnn.add(y, y, output_tensor=y, queue_id=1)
+
+
+def test_an_event_before_the_program_does_not_pass_the_cores_on(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    owned(mesh_device, x)
+    early = ttnn.record_event(mesh_device, 0)
+    y = owned(mesh_device, x)
+    late = ttnn.record_event(mesh_device, 0)
+    ttnn.wait_for_event(1, early)
+    with pytest.raises(EmulationError, match=r"currently in use by cq 0"):
+        ttnn.add(y, y, output_tensor=y, queue_id=1)
+    ttnn.wait_for_event(1, late)
+    ttnn.add(y, y, output_tensor=y, queue_id=1)
+
+
+def test_a_blocking_read_passes_the_cores_on(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    y = owned(mesh_device, x)
+    x.cpu()
+    ttnn.add(y, y, output_tensor=y, queue_id=1)
+
+
+def test_a_refused_operation_takes_no_cores(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    wide = ttnn.to_device(ttnn.from_torch(torch.ones(32, 64), dtype=ttnn.bfloat16, layout=ttnn.TILE_LAYOUT), x.device())
+    ttnn.synchronize_device(mesh_device)
+    with pytest.raises(RuntimeError, match=r"width=64 height=32"):
+        ttnn.matmul(wide, x, queue_id=1)
+    ttnn.add(x, x, output_tensor=x)
+
+
 PLACES: dict[str, Callable[[ttnn.MeshDevice, ttnn.Tensor], Any]] = {
     "Tensor.cpu": lambda _, x: x.cpu(False, 1),
     "copy_device_to_host_tensor": lambda _, x: ttnn.copy_device_to_host_tensor(x, on_host(0.0), False, 1),
@@ -235,6 +292,97 @@ def test_a_replay_is_a_command_of_its_queue(mesh_device: ttnn.MeshDevice, x: ttn
         out.cpu(cq_id=1)
     with pytest.raises(EmulationError, match=r"on queue 1 writes .* ttnn.execute_trace \(trace \d+\) on queue 0 reads"):
         ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+
+
+@pytest.fixture
+def trace(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> ttnn.MeshTraceId:
+    """Doubles x in place."""
+    ttnn.add(x, x, output_tensor=x)
+    number = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    ttnn.add(x, x, output_tensor=x)
+    ttnn.end_trace_capture(mesh_device, number, cq_id=0)
+    return number
+
+
+def test_the_end_of_a_capture_waits_for_its_queue(
+    mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, trace: ttnn.MeshTraceId
+) -> None:
+    """TT-Metal writes the trace with a blocking write; TT-NN's test_multi_device_multi_trace relies on it."""
+    ttnn.copy_host_to_device_tensor(on_host(3.0), x, cq_id=1)
+    pass_event(mesh_device, 1, 0)
+    ttnn.execute_trace(mesh_device, trace, cq_id=0)
+    assert float(ttnn.to_torch(x).max()) == 6.0
+
+
+def test_a_replay_takes_the_cores(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, trace: ttnn.MeshTraceId) -> None:
+    y = owned(mesh_device, x)
+    ttnn.add(y, y, output_tensor=y)
+    ttnn.event_synchronize(ttnn.record_event(mesh_device, 0))
+    with pytest.raises(EmulationError, match=r"currently in use by cq 0. Can't enqueue program from cq 1"):
+        ttnn.execute_trace(mesh_device, trace, cq_id=1, blocking=False)
+    ttnn.synchronize_device(mesh_device)
+    ttnn.execute_trace(mesh_device, trace, cq_id=1, blocking=False)
+    with pytest.raises(EmulationError, match=r"currently in use by cq 1. Can't enqueue program from cq 0"):
+        ttnn.add(y, y, output_tensor=y)
+    pass_event(mesh_device, 1, 0)
+    ttnn.add(y, y, output_tensor=y)
+    pass_event(mesh_device, 0, 1)
+    ttnn.execute_trace(mesh_device, trace, cq_id=1, blocking=True)
+    ttnn.add(y, y, output_tensor=y)
+
+
+def test_a_capture_takes_no_cores(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    """It only records: the other queue may have run programs before, and may go on after it."""
+    y = ttnn.to_device(on_host(2.0), mesh_device)
+    ttnn.add(x, x, output_tensor=x)
+    ttnn.synchronize_device(mesh_device)
+    ttnn.add(y, y, output_tensor=y, queue_id=1)
+    number = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    ttnn.add(x, x, output_tensor=x)
+    ttnn.end_trace_capture(mesh_device, number, cq_id=0)
+    ttnn.add(y, y, output_tensor=y, queue_id=1)
+    assert float(ttnn.to_torch(y, cq_id=1).max()) == 8.0
+
+
+BESIDE: dict[str, tuple[Callable[[ttnn.MeshDevice, ttnn.Tensor, ttnn.MeshTraceId], Any], str]] = {
+    "write": (lambda _, y, __: ttnn.copy_host_to_device_tensor(on_host(1.0), y, cq_id=1), "it is on queue 1"),
+    "read": (lambda _, y, __: y.cpu(cq_id=1), r"ttnn.from_device in the capture of trace \d+: it is on queue 1"),
+    "operation": (
+        lambda _, y, __: ttnn.add(y, y, queue_id=1),
+        r"ttnn.add in the capture of trace \d+: it is on queue 1",
+    ),
+    "replay": (lambda device, _, trace: ttnn.execute_trace(device, trace, cq_id=1), "ttnn.execute_trace .*on queue 1"),
+    "event": (lambda device, _, __: ttnn.record_event(device, 1), "Event Synchronization is not supported"),
+    "synchronize": (lambda device, _, __: ttnn.synchronize_device(device, 1), "Event Synchronization is not supported"),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_no_other_queue_works_during_a_capture(
+    mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, trace: ttnn.MeshTraceId, what: str
+) -> None:
+    """TT-Metal's bypass mode is the chip's, so that commands of all queues go nowhere."""
+    call, message = BESIDE[what]
+    y = ttnn.to_device(on_host(2.0), mesh_device)
+    ttnn.synchronize_device(mesh_device)
+    number = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    ttnn.add(x, x, output_tensor=x)
+    with pytest.raises(EmulationError, match=r"queue 0 is already being used for tracing trace \d+"):
+        ttnn.begin_trace_capture(mesh_device, cq_id=1)
+    with pytest.raises(EmulationError, match=message):
+        call(mesh_device, y, trace)
+    ttnn.end_trace_capture(mesh_device, number, cq_id=0)
+    with pytest.raises(EmulationError, match=r"is incomplete"):
+        ttnn.execute_trace(mesh_device, number, cq_id=0)
+
+
+def test_waiting_in_a_capture(mesh_device: ttnn.MeshDevice) -> None:
+    event = ttnn.record_event(mesh_device, 0)
+    number = ttnn.begin_trace_capture(mesh_device, cq_id=0)
+    for queue in (0, 1):
+        with pytest.raises(EmulationError, match=r"ttnn.wait_for_event in .*Event Synchronization is not supported"):
+            ttnn.wait_for_event(queue, event)
+    ttnn.end_trace_capture(mesh_device, number, cq_id=0)
 
 
 def test_a_replay_overwrites_what_another_queue_reads(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:

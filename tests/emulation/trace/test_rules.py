@@ -187,6 +187,45 @@ def test_the_trace_region_is_full(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) 
     capture()
 
 
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 40_000}], indirect=True)
+def test_a_trace_that_finds_no_room(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor) -> None:
+    ttnn.add(x, x, output_tensor=x)
+    trace = ttnn.begin_trace_capture(mesh_device)
+    for _ in range(15):
+        ttnn.add(x, x, output_tensor=x)
+    with pytest.raises(EmulationError, match=r"Trace \d+ needs about \d+ B \(15 programs"):
+        ttnn.end_trace_capture(mesh_device, trace)
+    assert not ttnn.is_trace_capture_active(mesh_device)
+    with pytest.raises(EmulationError, match=r"trace \d+ is incomplete, .* is allocated for the trace region"):
+        ttnn.execute_trace(mesh_device, trace)
+    small = ttnn.begin_trace_capture(mesh_device)  # the other one takes no room
+    for _ in range(10):
+        ttnn.add(x, x, output_tensor=x)
+    ttnn.end_trace_capture(mesh_device, small)
+    ttnn.execute_trace(mesh_device, small)
+    ttnn.release_trace(mesh_device, trace)
+
+
+@REGION
+@pytest.mark.parametrize("how", ["clear_program_cache", "disable_and_clear_program_cache"])
+def test_programs_that_are_gone(mesh_device: ttnn.MeshDevice, x: ttnn.Tensor, how: str) -> None:
+    """The program cache owns the binaries in DRAM, which a replay loads."""
+    trace = ttnn.begin_trace_capture(mesh_device)
+    ttnn.neg(x)
+    ttnn.end_trace_capture(mesh_device, trace)
+    ttnn.execute_trace(mesh_device, trace)
+    getattr(mesh_device, how)()
+    mesh_device.enable_program_cache()
+    with pytest.raises(EmulationError, match=rf"can't be replayed any more: MeshDevice.{how} has freed the binaries"):
+        ttnn.execute_trace(mesh_device, trace)
+    ttnn.neg(x)
+    again = ttnn.begin_trace_capture(mesh_device)
+    out = ttnn.neg(x)
+    ttnn.end_trace_capture(mesh_device, again)
+    ttnn.execute_trace(mesh_device, again)
+    assert float(ttnn.to_torch(out).max()) == -1.0
+
+
 @REGION
 def test_traces_that_do_not_exist(mesh_device: ttnn.MeshDevice) -> None:
     trace = ttnn.begin_trace_capture(mesh_device)
@@ -201,5 +240,9 @@ def test_traces_that_do_not_exist(mesh_device: ttnn.MeshDevice) -> None:
     ttnn.release_trace(mesh_device, trace)
     with pytest.raises(EmulationError, match=r"ttnn.execute_trace: trace \d+ was released"):
         ttnn.execute_trace(mesh_device, trace)
+    ttnn.release_trace(mesh_device, trace)  # TT-Metal erases nothing then, without a word
     with pytest.raises(EmulationError, match=r"ttnn.release_trace: mesh device .* has no trace 987"):
         ttnn.release_trace(mesh_device, ttnn.MeshTraceId(987))
+    for call in (ttnn.execute_trace, ttnn.end_trace_capture, ttnn.release_trace):
+        with pytest.raises(TypeError, match=r"3 is no trace id; ttnn.begin_trace_capture makes them"):
+            call(mesh_device, 3)
