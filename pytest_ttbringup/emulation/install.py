@@ -12,6 +12,7 @@ from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
+from pytest_ttbringup.emulation.memory_meter import submeshes
 from pytest_ttbringup.emulation.overlapped import overlapped_files
 from pytest_ttbringup.emulation.preparation import preparations
 from pytest_ttbringup.emulation.tensor_type import tensor_type
@@ -96,11 +97,15 @@ def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
     """
     if _COMMANDS.is_closed(mesh):
         return False, []
-    peaks = {it.kind.lower(): it._asdict() for it in _MEMORY.meter.stop(mesh)}
-    for peak in peaks.values():
-        del peak["kind"]
+    used = []
+    for device, peaks in _MEMORY.meter.stop_all(mesh).items():
+        kinds = {peak.kind.lower(): peak._asdict() for peak in peaks}
+        for kind in kinds.values():
+            del kind["kind"]
+        used.append({"device": device, **kinds})
     usable = not _COMMANDS.traces.is_capturing(mesh.id())
     _COMMANDS.queues.synchronize(mesh.id(), None)
     if usable and _MEMORY.graph_captures.allocator_answers():
-        _MEMORY.sweep(mesh)
-    return usable, [{"device": mesh.id(), **peaks}] if peaks else []
+        for it in (mesh, *submeshes(mesh)):
+            _MEMORY.sweep(it)
+    return usable, used
