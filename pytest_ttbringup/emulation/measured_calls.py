@@ -39,11 +39,11 @@ class MeasuredCalls:
         told: Beside | None,
     ) -> None:
         """Note an operation that has just run."""
-        device = (outputs or inputs)[0].device().id()
-        if self._meter.measures(device):
-            run = self._once_more(operation, arguments, keywords, inputs)
+        mesh = (outputs or inputs)[0].device()
+        if self._meter.measures(mesh.id()):
+            run = self._once_more(operation, arguments, keywords, inputs, mesh)
             beside = self.programs.beside(operation.python_fully_qualified_name, inputs, outputs, run, told)
-            self._meter.ran(device, beside, lambda: beside_buffers(run) if told is None else beside)
+            self._meter.ran(mesh.id(), beside, lambda: beside_buffers(run) if told is None else beside)
 
     def captured(
         self,
@@ -54,9 +54,10 @@ class MeasuredCalls:
         outputs: list[ttnn.Tensor],
     ) -> Beside:
         """What an operation takes that was captured into a trace, whenever it is replayed."""
-        if not self._meter.measures((outputs or inputs)[0].device().id()):
+        mesh = (outputs or inputs)[0].device()
+        if not self._meter.measures(mesh.id()):
             return {}
-        run = self._once_more(operation, arguments, keywords, inputs)
+        run = self._once_more(operation, arguments, keywords, inputs, mesh)
         return self.programs.beside(operation.python_fully_qualified_name, inputs, outputs, run)
 
     def _once_more(
@@ -65,7 +66,8 @@ class MeasuredCalls:
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         inputs: list[ttnn.Tensor],
+        mesh: ttnn.MeshDevice,
     ) -> Callable[[], Any]:
         """A function that calls an operation once more where nothing is allocated, also one that consumed inputs."""
         consumed = [tensor for tensor in inputs if not tensor.is_allocated()]
-        return lambda: with_stand_ins(self._original, (operation, *arguments), keywords, consumed)
+        return lambda: with_stand_ins(self._original, (operation, *arguments), keywords, consumed, mesh)

@@ -72,6 +72,7 @@ class MemoryMeter:
 
     def start(self, mesh: ttnn.MeshDevice) -> None:
         """Measure this mesh device from here on; what is allocated already counts."""
+        self._books = {device: book for device, book in self._books.items() if book.parent != mesh.id()}
         if self._graph_captures.allocator_answers():
             for it in (mesh, *submeshes(mesh)):
                 self._open(it, mesh.id())

@@ -119,17 +119,21 @@ def beside_buffers(run: Callable[[], object], *, watching: bool = False) -> Besi
 
 
 def with_stand_ins(
-    original: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any], consumed: list[ttnn.Tensor]
+    call: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    consumed: list[ttnn.Tensor],
+    mesh: ttnn.MeshDevice,
 ) -> Any:
-    """Call an operation that consumes inputs once more, on others of their kind. Only where nothing is allocated."""
+    """Call an operation that consumed inputs once more, on others of their kind. Only where nothing is allocated."""
     import ttnn
 
-    instead = {id(it): ttnn.allocate_tensor_on_device.function(it.spec, it.device()) for it in consumed}
+    instead = {id(it): ttnn.allocate_tensor_on_device.function(it.spec, mesh) for it in consumed}
 
     def alive(tensor: ttnn.Tensor) -> ttnn.Tensor:
         return instead.get(id(tensor), tensor)
 
-    return original(*substitute(arguments, alive), **substitute(keywords, alive))
+    return call(*substitute(arguments, alive), **substitute(keywords, alive))
 
 
 def _without_those_from_before(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,4 +164,4 @@ def _of_buffers(nodes: list[dict[str, Any]], kind: str) -> tuple[int, int]:
 
 def _kind(tensor: ttnn.Tensor) -> tuple[Any, ...]:
     """What tells programs of one operation apart; TT-NN's shapes and specs are hashed by identity."""
-    return str(tensor.shape), tensor.dtype, tensor.layout, tensor.memory_config()
+    return str(tensor.shape), tensor.dtype, tensor.layout, tensor.memory_config(), tensor.is_allocated()

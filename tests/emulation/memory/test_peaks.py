@@ -114,6 +114,15 @@ def test_a_move_counts_though_its_input_is_gone(mesh_device: ttnn.MeshDevice, ho
         assert abs(ends - starts - peak) < TILE_BYTES  # the room is no multiple of a tile
 
 
+def test_a_move_out_of_l1_counts_its_input_until_it_is_freed(mesh_device: ttnn.MeshDevice) -> None:
+    gc.collect()
+    base = used(mesh_device, ttnn.BufferType.L1)
+    x = tensor(mesh_device, 64 * 5, ttnn.L1_MEMORY_CONFIG)
+    _MEMORY.meter.start(mesh_device)
+    ttnn.deallocate(ttnn.move(x, memory_config=ttnn.DRAM_MEMORY_CONFIG))
+    assert measured(mesh_device)["L1"] == base + 5 * TILE_BYTES  # the program takes less, of those that it copies with
+
+
 def convolve(x: ttnn.Tensor, *, consume: bool) -> ttnn.Tensor:
     """[1, 1, 256, 32], an image of 16x16, through a 3x3 kernel."""
     return ttnn.conv2d(
@@ -234,7 +243,10 @@ def test_a_replay_counts_what_its_programs_and_buffers_take(mesh_device: ttnn.Me
     x = tensor(mesh_device, 64, ttnn.L1_MEMORY_CONFIG)
 
     def step() -> None:
-        ttnn.deallocate(ttnn.exp(ttnn.neg(x)))
+        y = ttnn.neg(x)
+        z = ttnn.exp(y)
+        ttnn.deallocate(y)
+        ttnn.deallocate(ttnn.neg(z))
 
     step()
     gc.collect()
@@ -248,10 +260,10 @@ def test_a_replay_counts_what_its_programs_and_buffers_take(mesh_device: ttnn.Me
     ttnn.end_trace_capture(mesh_device, trace)
     assert measured(mesh_device)["L1"] == base + 2 * TILE_BYTES  # a capture runs no program
     for tiles in (0, 1, 3, 0):
-        held = tensor(mesh_device, 64 * tiles, ttnn.L1_MEMORY_CONFIG) if tiles else None
         _MEMORY.meter.start(mesh_device)
-        for _ in range(2):
-            ttnn.execute_trace(mesh_device, trace)
+        ttnn.execute_trace(mesh_device, trace)
+        held = tensor(mesh_device, 64 * tiles, ttnn.L1_MEMORY_CONFIG) if tiles else None
+        ttnn.execute_trace(mesh_device, trace)
         (peak,) = [it for it in _MEMORY.meter.stop(mesh_device) if it.kind == "L1"]
         assert peak.buffers == base + tiles * TILE_BYTES
         # What was allocated since lies where the trace has its two outputs, each one tile of each core.
