@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+import pytest
 import torch
 import ttnn
 
@@ -80,4 +81,23 @@ def test_what_died_on_a_submesh_is_forgotten_at_the_end_of_a_test(mesh_device: t
     tensor(submesh, 64)
     assert _MEMORY.bytes_held() > before
     end_test(mesh_device)
+    assert _MEMORY.bytes_held() == before
+
+
+@pytest.mark.parametrize("how", ["all_gather", "all_reduce", "reduce_scatter", "mesh_partition"])
+def test_rows_that_get_the_same_from_a_collective_hold_it_once(mesh_device: ttnn.MeshDevice, how: str) -> None:
+    split = {"all_gather": 3, "all_reduce": 3}.get(how)
+    x = ttnn.from_torch(
+        torch.randn(1, 1, 128, 4 * 128),
+        dtype=ttnn.bfloat16,
+        layout=ttnn.TILE_LAYOUT,
+        device=mesh_device,
+        mesh_mapper=ttnn.ShardTensor2dMesh(mesh_device, dims=(None, split), mesh_shape=(2, 4)),
+    )
+    before = _MEMORY.bytes_held()
+    along = {"cluster_axis": 1} | ({} if how == "all_reduce" else {"dim": 3})
+    made = getattr(ttnn, how)(x, **along)
+    distinct = 4 if how in ("reduce_scatter", "mesh_partition") else 1
+    assert _MEMORY.bytes_held() - before == 4 * made.logical_volume() * distinct
+    ttnn.deallocate(made)
     assert _MEMORY.bytes_held() == before
