@@ -205,6 +205,7 @@ def test_heads_that_do_not_divide_are_padded() -> None:
         (["llama-3.1-8b", "--batch=0"], "--batch=0: there must be at least one"),
         (["llama-3.1-8b", "--context=131073"], "has 131072 positions"),
         (["llama-3.1-8b", "--tt-system=n151"], "Did you mean 'n150'"),
+        (["llama-3.1-8b", "--tt-system="], "no system is called ''"),
         (["no/such"], "neither a folder here nor a model in the local Hugging Face cache"),
     ],
 )
