@@ -12,7 +12,6 @@ from pytest_ttbringup.emulation.commands import Commands
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.guards import guarded_methods
 from pytest_ttbringup.emulation.interception import OperationWrapper
-from pytest_ttbringup.emulation.memory_meter import submeshes
 from pytest_ttbringup.emulation.overlapped import overlapped_files
 from pytest_ttbringup.emulation.preparation import preparations
 from pytest_ttbringup.emulation.tensor_type import tensor_type
@@ -106,6 +105,6 @@ def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
     usable = not _COMMANDS.traces.is_capturing(mesh.id())
     _COMMANDS.queues.synchronize(mesh.id(), None)
     if usable and _MEMORY.graph_captures.allocator_answers():
-        for it in (mesh, *submeshes(mesh)):
+        for it in (mesh, *_MEMORY.meter.submeshes(mesh)):
             _MEMORY.sweep(it)
     return usable, used

@@ -69,12 +69,13 @@ class MemoryMeter:
         self._graph_captures = graph_captures
         self._books: dict[int, _Book] = {}
         self._size_of: dict[tuple[Any, ...], int] = {}
+        self._closed: set[int] = set()
 
     def start(self, mesh: ttnn.MeshDevice) -> None:
         """Measure this mesh device from here on; what is allocated already counts."""
         self._books = {device: book for device, book in self._books.items() if book.parent != mesh.id()}
         if self._graph_captures.allocator_answers():
-            for it in (mesh, *submeshes(mesh)):
+            for it in (mesh, *self.submeshes(mesh)):
                 self._open(it, mesh.id())
 
     def stop(self, mesh: ttnn.MeshDevice) -> list[MemoryPeak]:
@@ -103,6 +104,7 @@ class MemoryMeter:
     def close(self, device: int) -> None:
         """Forget a device."""
         self._books.pop(device, None)
+        self._closed.add(device)
 
     def measures(self, device: int) -> bool:
         """Whether a device is measured now."""
@@ -185,15 +187,15 @@ class MemoryMeter:
     def _open_submesh(self, mesh: ttnn.MeshDevice) -> None:
         """Measure a mesh device, too, if it is a submesh of one that is measured."""
         for parent in [book for device, book in self._books.items() if device == book.parent]:
-            if any(it.id() == mesh.id() for it in submeshes(parent.mesh)):
+            if any(it.id() == mesh.id() for it in self.submeshes(parent.mesh)):
                 self._open(mesh, parent.parent)
 
-
-def submeshes(mesh: ttnn.MeshDevice) -> Iterator[ttnn.MeshDevice]:
-    """Those of a mesh device, and theirs."""
-    for it in mesh.get_submeshes():
-        yield it
-        yield from submeshes(it)
+    def submeshes(self, mesh: ttnn.MeshDevice) -> Iterator[ttnn.MeshDevice]:
+        """The open ones of a mesh device, and theirs. TT-Metal lists those that were closed, too."""
+        for it in mesh.get_submeshes():
+            if it.id() not in self._closed:
+                yield it
+                yield from self.submeshes(it)
 
 
 def _kind_of_buffer(tensor: ttnn.Tensor) -> tuple[Any, ...] | None:

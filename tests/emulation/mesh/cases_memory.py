@@ -84,6 +84,15 @@ def test_what_died_on_a_submesh_is_forgotten_at_the_end_of_a_test(mesh_device: t
     assert _MEMORY.bytes_held() == before
 
 
+def test_a_submesh_that_was_closed_is_not_asked(mesh_device: ttnn.MeshDevice) -> None:
+    submesh, *_ = mesh_device.create_submeshes(ttnn.MeshShape(1, 2))
+    tensor(submesh, 12)
+    ttnn.close_mesh_device(submesh)
+    _, found = end_test(mesh_device)
+    assert submesh.id() not in {it["device"] for it in found}
+    _MEMORY.meter.start(mesh_device)
+
+
 @pytest.mark.parametrize("how", ["all_gather", "all_reduce", "reduce_scatter", "mesh_partition"])
 def test_rows_that_get_the_same_from_a_collective_hold_it_once(mesh_device: ttnn.MeshDevice, how: str) -> None:
     split = {"all_gather": 3, "all_reduce": 3}.get(how)
