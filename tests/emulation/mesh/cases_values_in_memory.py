@@ -42,13 +42,13 @@ def test_an_all_gather_counts(mesh_device: ttnn.MeshDevice) -> None:
     x = tensor(mesh_device, 8 * 64, ttnn.L1_MEMORY_CONFIG, ttnn.ShardTensorToMesh(mesh_device, dim=0))
     x = ttnn.reshape(x, (1, 1, 64 * 32, 32))
     gathering = {"dim": 3, "cluster_axis": 1, "memory_config": ttnn.L1_MEMORY_CONFIG}
-    ttnn.deallocate(ttnn.all_gather(x, **gathering))  # its program keeps semaphores of a few bytes in L1
+    ttnn.deallocate(ttnn.all_gather(x, **gathering))  # compiled, with its semaphores
     gc.collect()
     base = used(mesh_device, ttnn.BufferType.L1)
     _MEMORY.meter.start(mesh_device)
     gathered = ttnn.all_gather(x, **gathering)
     (_, l1) = _MEMORY.meter.stop(mesh_device)
-    assert abs(l1.buffers - base - 4 * TILE_BYTES) <= 64
+    assert abs(l1.buffers - base - 4 * TILE_BYTES) < TILE_BYTES // 4  # semaphores of programs come and go
     assert l1.peak > l1.buffers
     del gathered
 
