@@ -18,6 +18,7 @@ import pytest
 import torch
 import ttnn
 from decode_inputs import prompts_for, texts_of_first_users
+from lifetimes import not_freed, places, watch_exchanges
 from transfers import watch_transfers
 from ttnn_models.decode_state import DecodeState
 from ttnn_models.generator import Generator
@@ -204,6 +205,27 @@ def test_performance_moves_nothing_but_tokens(users: Users, compare: Compare, mo
     users.state.read_tokens()
     tokens = [("from_device", [1, 32])] * users.causal_lm.parallelism.data
     compare.check("tokens are seen when they are read", moved == tokens, f"seen: {moved}")
+
+
+def test_performance_frees_its_tensors(users: Users, compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager steps leave the buffers that they found, and free at once what a collective has taken."""
+    mesh_device = users.causal_lm.mesh_device
+    users.start()
+    users.step()
+    before = places(mesh_device)
+    for _ in range(3):
+        users.step()
+    grown = places(mesh_device) ^ before
+    compare.check("3 steps leave the buffers that they found", not grown, f"{len(grown)} differ")
+    left = ttnn.clone(users.state.positions)
+    compare.check("a tensor that is left is seen", len(places(mesh_device) - before) == 1)
+    ttnn.deallocate(left)
+    taken = watch_exchanges(monkeypatch)
+    users.step()
+    exchanging = users.causal_lm.parallelism.tensor > 1
+    compare.check("chips exchange tensors where they share a model", bool(taken) == exchanging, f"{len(taken)} taken")
+    kept = not_freed(taken)
+    compare.check("what a collective has taken is freed", not kept, f"of {len(taken)} tensors not {kept[:5]}")
 
 
 def test_performance_teacher_forcing(

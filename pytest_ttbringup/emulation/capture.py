@@ -16,6 +16,7 @@ from pytest_ttbringup.emulation.allocator import allocated
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.handles import Buffer, TensorHandle
 from pytest_ttbringup.emulation.part_meshes import device_operations, refuse_nested
+from pytest_ttbringup.emulation.program_memory import Beside
 from pytest_ttbringup.emulation.values import Place, place_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Recorded(NamedTuple):
     output: Any
     inputs: list[TensorHandle]
     written: list[TensorHandle]
+    beside: Beside
+    """What it takes beside the buffers of tensors; nothing of devices that are not measured."""
 
 
 @dataclass

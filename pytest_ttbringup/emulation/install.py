@@ -90,12 +90,16 @@ def end_test(mesh: Any) -> tuple[bool, list[dict[str, Any]]]:
     """
     if _COMMANDS.is_closed(mesh):
         return False, []
-    peaks = {it.kind.lower(): it._asdict() for it in _MEMORY.meter.stop(mesh)}
-    for peak in peaks.values():
-        del peak["kind"]
+    used = []
+    for device, peaks in _MEMORY.meter.stop_all(mesh).items():
+        kinds = {peak.kind.lower(): peak._asdict() for peak in peaks}
+        for kind in kinds.values():
+            del kind["kind"]
+        used.append({"device": device, **kinds})
     usable = not _COMMANDS.traces.is_capturing(mesh.id())
     _COMMANDS.traces.end_test(mesh.id())
     _COMMANDS.queues.synchronize(mesh.id(), None)
     if usable and _MEMORY.graph_captures.allocator_answers():
-        _MEMORY.sweep(mesh)
-    return usable, [{"device": mesh.id(), **peaks}] if peaks else []
+        for it in (mesh, *_MEMORY.meter.submeshes(mesh)):
+            _MEMORY.sweep(it)
+    return usable, used

@@ -21,8 +21,8 @@ from pytest_ttbringup.emulation.golden import semantics_of
 from pytest_ttbringup.emulation.handles import TensorHandle
 from pytest_ttbringup.emulation.host_arguments import with_host_values
 from pytest_ttbringup.emulation.issuing import Issuer
+from pytest_ttbringup.emulation.measured_calls import MeasuredCalls
 from pytest_ttbringup.emulation.padding import READING_PADDING
-from pytest_ttbringup.emulation.program_memory import ProgramMemory, beside_buffers
 from pytest_ttbringup.emulation.semantics import Semantics, own_semantics
 from pytest_ttbringup.emulation.values import DeviceMemory
 
@@ -66,8 +66,8 @@ class OperationWrapper:
         self._issuer = Issuer(original, commands.part_programs)
         self._evaluator = Evaluator(memory)
         self._known: dict[str, Semantics] = {}
-        self._programs = ProgramMemory()
-        commands.forget_programs = self._programs.close
+        self._measured = MeasuredCalls(memory.meter, original)
+        commands.forget_programs = self._measured.programs.close
         own_semantics()  # loads the collectives, too
 
     def __call__(self, operation: FastOperation, *arguments: Any, **keywords: Any) -> Any:
@@ -101,7 +101,7 @@ class OperationWrapper:
         read = self._memory.read_padded if name in READING_PADDING else self._memory.read
         values = {id(tensor): read(tensor) for tensor in inputs}
         sent = self._commands.program(keywords, inputs)
-        output = self._issuer.run(operation, arguments, sent)
+        output, told = self._measured.issue(name, inputs, lambda: self._issuer.run(operation, arguments, sent))
         outputs = device_tensors(output)
         if not outputs and not inputs:
             return output  # ran on the host
@@ -112,7 +112,7 @@ class OperationWrapper:
             fresh = _fresh(outputs, updated)
             self._commands.command(name, keywords, reads=kept, writes=updated + fresh, program=True)
             self._evaluator.update(rule, Call(name, arguments, keywords, output, ()), fresh, values)
-            self._measure(operation, arguments, sent, inputs, outputs)
+            self._measured.ran(operation, arguments, sent, inputs, outputs, told)
             return output
         if not outputs:
             raise EmulationError(
@@ -123,7 +123,7 @@ class OperationWrapper:
             return output  # no command is sent
         self._commands.command(name, keywords, reads=kept, writes=outputs, program=True)
         self._evaluator.store(rule, name, arguments, keywords, output, outputs, kept, values)
-        self._measure(operation, arguments, sent, inputs, outputs)
+        self._measured.ran(operation, arguments, sent, inputs, outputs, told)
         return output
 
     def _capture_around(
@@ -131,29 +131,6 @@ class OperationWrapper:
     ) -> Capture | None:
         """The capture that a call belongs to; of inputs that are dead, an output that is given may tell the device."""
         return self._commands.capture_of(name, arguments, keywords, [*inputs, *device_tensors(*keywords.values())])
-
-    def _measure(
-        self,
-        operation: FastOperation,
-        arguments: tuple[Any, ...],
-        keywords: dict[str, Any],
-        inputs: list[ttnn.Tensor],
-        outputs: list[ttnn.Tensor],
-    ) -> None:
-        """Tell the memory meter what an operation that has just run took beside the buffers of tensors.
-
-        Not of one that is written in Python, whose operations come by here themselves, or has consumed an input.
-        """
-        name, meter = operation.python_fully_qualified_name, self._memory.meter
-        device = (outputs or inputs)[0].device().id()
-        if not operation.is_cpp_operation or not meter.measures(device):
-            return
-        if all(tensor.is_allocated() for tensor in inputs):
-
-            def run() -> Any:
-                return self._original(operation, *arguments, **keywords)
-
-            meter.ran(device, self._programs.beside(name, inputs, outputs, run), lambda: beside_buffers(run))
 
     def _without_values(
         self,
@@ -208,9 +185,9 @@ class OperationWrapper:
         held_keywords = substitute(keywords, lambda tensor: before.get(id(tensor), tensor))
         updated = updated_by(Call(name, held, held_keywords, None, ()), rule.updates)
         written = updated + [after[id(tensor)] for tensor in _fresh(outputs, updated)]
-        capture.operations.append(
-            Recorded(name, rule, held, held_keywords, substitute(output, handle), list(before.values()), written)
-        )
+        beside = self._measured.captured(operation, arguments, program, inputs, outputs)
+        tensors = substitute(output, handle), list(before.values()), written
+        capture.operations.append(Recorded(name, rule, held, held_keywords, *tensors, beside))
         return output
 
     def _check_outputs(self, keywords: dict[str, Any]) -> None:
@@ -222,7 +199,7 @@ class OperationWrapper:
 
     def replay(self, operation: Recorded) -> None:
         """Compute one operation of a trace from what its inputs' buffers hold now."""
-        name, rule, arguments, keywords, output, inputs, written = operation
+        name, rule, arguments, keywords, output, inputs, written, _ = operation
         handles: list[Any] = list(inputs)
         read = self._memory.read_padded if name in READING_PADDING else self._memory.read
         values = {id(handle): read(handle) for handle in handles}

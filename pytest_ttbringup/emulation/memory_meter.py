@@ -4,20 +4,21 @@ Asking the allocator after every operation would cost as much as the operation (
 meter keeps a book of what it saw allocated, with sizes that the allocator gave, and asks only when the book reaches a
 new peak: the book may hold buffers that died without a word, never miss one. The peak is the allocator's own figure.
 
-A program's circular buffers are in no allocator. Whoever runs an operation tells the meter what its programs took
-(`ProgramMemory`), which with the buffers of that moment makes the peak of L1.
+What an operation takes while it runs, circular buffers above all, is in no allocator afterwards. Whoever runs one tells
+the meter (`program_memory.Beside`), which with the buffers of that moment makes the peak. A submesh has an allocator of
+its own, which knows nothing of its parent's, and so a book of its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_ttbringup.emulation.allocator import allocated
 from pytest_ttbringup.emulation.graph_captures import GraphCaptures
+from pytest_ttbringup.emulation.program_memory import Beside
 
 if TYPE_CHECKING:
     import ttnn
@@ -30,7 +31,7 @@ class MemoryPeak(NamedTuple):
 
     kind: str
     peak: int
-    """Of L1, with the circular buffers of the program that ran then."""
+    """With what operations took while they ran: circular buffers in L1, buffers that they freed themselves."""
     buffers: int
     """Of the buffers of tensors alone."""
     size: int
@@ -40,15 +41,20 @@ class MemoryPeak(NamedTuple):
 @dataclass
 class _Book:
     mesh: ttnn.MeshDevice
+    parent: int
+    """The id of the mesh device that it was started with: its own, or that of which it is a submesh."""
     sizes: dict[Place, int] = field(default_factory=dict)
-    used: Counter[Any] = field(default_factory=Counter)
-    peaks: Counter[Any] = field(default_factory=Counter)
-    with_programs: int = 0
-    """The peak of L1, programs included."""
-    size_of_l1: int = 0
+    used: Counter[int] = field(default_factory=Counter)
+    peaks: Counter[int] = field(default_factory=Counter)
+    with_programs: Counter[int] = field(default_factory=Counter)
+    """The peaks with what operations took while they ran."""
+    size: dict[int, int] = field(default_factory=dict)
+    """Of a bank of each kind of memory."""
+    replayed: dict[int, dict[Place, int]] = field(default_factory=dict)
+    """What was allocated at the last replay of each trace."""
 
-    def copy_allocator(self) -> None:
-        self.sizes = allocated(self.mesh)
+    def copy_allocator(self, sizes: dict[Place, int] | None = None) -> None:
+        self.sizes = allocated(self.mesh) if sizes is None else dict(sizes)
         self.used = Counter()
         for place, size in self.sizes.items():
             self.used[place[1]] += size
@@ -57,65 +63,98 @@ class _Book:
 
 
 class MemoryMeter:
-    """Measures the devices it was started for."""
+    """Measures the devices it was started for, and their submeshes."""
 
     def __init__(self, graph_captures: GraphCaptures) -> None:
         self._graph_captures = graph_captures
         self._books: dict[int, _Book] = {}
         self._size_of: dict[tuple[Any, ...], int] = {}
+        self._closed: set[int] = set()
 
     def start(self, mesh: ttnn.MeshDevice) -> None:
         """Measure this mesh device from here on; what is allocated already counts."""
-        import ttnn
-
+        self._books = {device: book for device, book in self._books.items() if book.parent != mesh.id()}
         if self._graph_captures.allocator_answers():
-            book = self._books[mesh.id()] = _Book(mesh)
-            book.copy_allocator()
-            book.size_of_l1 = ttnn.get_memory_view(mesh, ttnn.BufferType.L1).total_bytes_per_bank
+            for it in (mesh, *self.submeshes(mesh)):
+                self._open(it, mesh.id())
 
     def stop(self, mesh: ttnn.MeshDevice) -> list[MemoryPeak]:
         """The peaks since `start`: DRAM and L1."""
+        return self.stop_all(mesh).get(mesh.id(), [])
+
+    def stop_all(self, mesh: ttnn.MeshDevice) -> dict[int, list[MemoryPeak]]:
+        """The peaks since `start` of a mesh device and of each submesh on which anything was allocated, by id."""
         import ttnn
 
-        book = self._books.pop(mesh.id(), None)
-        if book is None or not self._graph_captures.allocator_answers():
-            return []
-        book.copy_allocator()
-        peaks = []
-        for kind in (ttnn.BufferType.DRAM, ttnn.BufferType.L1):
-            view = ttnn.get_memory_view(mesh, kind)
-            buffers = book.peaks[kind.value]
-            peak = max(buffers, book.with_programs) if kind == ttnn.BufferType.L1 else buffers
-            peaks.append(MemoryPeak(kind.name, peak, buffers, view.total_bytes_per_bank, view.num_banks))
-        return peaks
+        books = {device: book for device, book in self._books.items() if book.parent == mesh.id()}
+        self._books = {device: book for device, book in self._books.items() if device not in books}
+        found: dict[int, list[MemoryPeak]] = {}
+        for device, book in books.items() if self._graph_captures.allocator_answers() else ():
+            book.copy_allocator()
+            if device != mesh.id() and not book.peaks:
+                continue
+            for kind in (ttnn.BufferType.DRAM, ttnn.BufferType.L1):
+                view, buffers = ttnn.get_memory_view(book.mesh, kind), book.peaks[kind.value]
+                peak = max(buffers, book.with_programs[kind.value])
+                found.setdefault(device, []).append(
+                    MemoryPeak(kind.name, peak, buffers, view.total_bytes_per_bank, view.num_banks)
+                )
+        return found
 
     def close(self, device: int) -> None:
         """Forget a device."""
         self._books.pop(device, None)
+        self._closed.add(device)
 
     def measures(self, device: int) -> bool:
         """Whether a device is measured now."""
         return device in self._books and self._graph_captures.allocator_answers()
 
-    def ran(self, device: int, beside: int, again: Callable[[], int]) -> None:
+    def ran(self, device: int, beside: Beside, again: Callable[[], Beside]) -> None:
         """Note an operation that has just run on a device that is measured.
 
         Args:
             device: the id of its mesh device.
-            beside: the bytes of each core's L1 that it took at most beside all buffers that are allocated now.
+            beside: what it took at most beside all buffers that are allocated now.
             again: measures that of this very call, for when there was no room for so much: TT-NN chooses other programs
                 when L1 is nearly full.
         """
-        book, kind = self._books[device], _l1()
-        if book.used[kind] + beside > book.with_programs:
-            book.copy_allocator()
-            if book.used[kind] + beside > book.size_of_l1:
-                beside = again()
-            book.with_programs = max(book.with_programs, book.used[kind] + beside)
+        book = self._books[device]
+        if all(book.used[kind] + more <= book.with_programs[kind] for kind, more in beside.items()):
+            return
+        book.copy_allocator()
+        if any(book.used[kind] + more > book.size[kind] for kind, more in beside.items()):
+            beside = again()
+        for kind, more in beside.items():
+            book.with_programs[kind] = max(book.with_programs[kind], book.used[kind] + more)
+
+    def replayed(
+        self, device: int, trace: int, live: dict[Place, int], of_operations: Callable[[], Iterator[Beside]]
+    ) -> None:
+        """Note the replay of a trace.
+
+        Args:
+            device: the id of its mesh device.
+            trace: its number.
+            live: what is allocated now.
+            of_operations: gives for each operation of the trace what it takes beside that. Not asked where the same was
+                allocated at the last replay.
+        """
+        if not self.measures(device) or self._books[device].replayed.get(trace) == live:
+            return
+        book = self._books[device]
+        book.replayed[trace] = live
+        book.copy_allocator(live)
+        for beside in of_operations():
+            for kind, more in beside.items():
+                book.with_programs[kind] = max(book.with_programs[kind], book.used[kind] + more)
 
     def allocated(self, tensor: ttnn.Tensor, place: Place) -> None:
         """Note a new buffer."""
-        if not self.measures(place[0]):
+        if not self._books or not self._graph_captures.allocator_answers():
+            return
+        if place[0] not in self._books:
+            self._open_submesh(tensor.device())
             return
         book = self._books[place[0]]
         key = _kind_of_buffer(tensor)
@@ -137,12 +176,26 @@ class MemoryMeter:
         if book is not None:
             book.used[place[1]] -= book.sizes.pop(place, 0)
 
+    def _open(self, mesh: ttnn.MeshDevice, parent: int) -> None:
+        import ttnn
 
-@cache
-def _l1() -> int:
-    import ttnn
+        book = self._books[mesh.id()] = _Book(mesh, parent)
+        book.copy_allocator()
+        for kind in (ttnn.BufferType.DRAM, ttnn.BufferType.L1):
+            book.size[kind.value] = ttnn.get_memory_view(mesh, kind).total_bytes_per_bank
 
-    return int(ttnn.BufferType.L1.value)
+    def _open_submesh(self, mesh: ttnn.MeshDevice) -> None:
+        """Measure a mesh device, too, if it is a submesh of one that is measured."""
+        for parent in [book for device, book in self._books.items() if device == book.parent]:
+            if any(it.id() == mesh.id() for it in self.submeshes(parent.mesh)):
+                self._open(mesh, parent.parent)
+
+    def submeshes(self, mesh: ttnn.MeshDevice) -> Iterator[ttnn.MeshDevice]:
+        """The open ones of a mesh device, and theirs. TT-Metal lists those that were closed, too."""
+        for it in mesh.get_submeshes():
+            if it.id() not in self._closed:
+                yield it
+                yield from self.submeshes(it)
 
 
 def _kind_of_buffer(tensor: ttnn.Tensor) -> tuple[Any, ...] | None:

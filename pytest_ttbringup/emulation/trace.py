@@ -6,7 +6,8 @@ the capture wrote: also into what the program has put at those addresses since.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from pytest_ttbringup.emulation.allocator import allocated
 from pytest_ttbringup.emulation.capture import Capture, Recorded
 from pytest_ttbringup.emulation.errors import EmulationError
 from pytest_ttbringup.emulation.handles import Buffer
+from pytest_ttbringup.emulation.program_memory import Beside
 from pytest_ttbringup.emulation.queues import CommandQueues
 from pytest_ttbringup.emulation.values import DeviceMemory, Form, Place
 
@@ -187,6 +189,7 @@ class Traces:
         )
         victims = self._victims(capture, live)
         kept = {it for it, (place, _) in capture.own.items() if place in live and self._memory.buffer_at(place) == it}
+        self._memory.meter.replayed(mesh.id(), number, live, lambda: _besides(trace, live))
         with self._memory.without_sweeps():
             for operation, done in zip(capture.operations, trace.last_use, strict=True):
                 replay(operation)
@@ -284,8 +287,8 @@ class Traces:
             form = None if buffer is None else self._memory.form_of(buffer)
             if buffer is None or form is None or buffer in names:
                 continue
-            for (device, kind, start), length, name in regions:
-                if (device, kind) == place[:2] and start < place[2] + size and place[2] < start + length:
+            for where, length, name in regions:
+                if _overlap((where, length), (place, size)):
                     victims[place] = (buffer, form, name)
                     break
         return victims
@@ -324,3 +327,27 @@ def _last_use(capture: Capture) -> list[list[int]]:
     for buffer, index in last.items():
         done[index].append(buffer)
     return done
+
+
+def _besides(trace: _Trace, live: dict[Place, int]) -> Iterator[Beside]:
+    """For each operation of a trace, what a replay takes in it beside all that is allocated: of the capture's own
+    buffers those that lie apart from that, from the first operation that touches one to the last, and what the
+    operation takes itself.
+    """
+    own = {
+        number: it for number, it in trace.capture.own.items() if not any(_overlap(it, other) for other in live.items())
+    }
+    held: Counter[int] = Counter()
+    touched: set[int] = set()
+    for operation, done in zip(trace.capture.operations, trace.last_use, strict=True):
+        for number in {it.buffer.number for it in (*operation.inputs, *operation.written)} & own.keys() - touched:
+            touched.add(number)
+            held[own[number][0][1]] += own[number][1]
+        yield Counter(held) + Counter(operation.beside)
+        for number in touched.intersection(done):
+            held[own[number][0][1]] -= own[number][1]
+
+
+def _overlap(one: tuple[Place, int], other: tuple[Place, int]) -> bool:
+    (place, size), (other_place, other_size) = one, other
+    return place[:2] == other_place[:2] and place[2] < other_place[2] + other_size and other_place[2] < place[2] + size

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> str:
     Raises:
         BringupError: an argument is illegal, or the model is unknown or can't be counted.
     """
-    machines = [_machines(options.system)] if options.system else _all_machines()
+    machines = _all_machines() if options.system is None else [_machines(options.system)]
     context = Workload.context if options.context is None else options.context
     Workload(options.weights, options.cache, options.batch, context)  # refuses before anything heavy is imported
     from pytest_ttbringup.planning.model_size import size_of

@@ -22,6 +22,7 @@ class ModelSize:
         layers, heads, kv_heads, head_dim: of the attention.
         hidden, widest: columns of the residual stream, and of the widest projection in a layer.
         max_context: positions the model was trained for.
+        notes: what a reader of the counts must know: values that the configuration does not state, parts not counted.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelSize:
     hidden: int
     widest: int
     max_context: int
+    notes: tuple[str, ...] = ()
 
     @property
     def cache_values_per_token(self) -> int:
@@ -51,11 +53,14 @@ def size_of(config: Any, name: str) -> ModelSize:
 
     Raises:
         BringupError: transformers has no causal language model of this configuration, or it does not state what the KV
-            cache holds; the message says what could not be read.
+            cache holds, or states what no model has; the message says what could not be read.
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
 
     text = config.get_text_config()
     if text.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -63,10 +68,16 @@ def size_of(config: Any, name: str) -> ModelSize:
             f"{name}: transformers has no causal language model of model_type {text.model_type!r}, so what decodes, "
             "and what its KV cache holds, can't be read. A plan needs a decoder that AutoModelForCausalLM knows."
         )
+    if text.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(text, "is_decoder", False):
+        raise BringupError(
+            f"{name}: model_type {text.model_type!r} is an encoder, which has no KV cache; a plan is of models that "
+            'decode. If this one does, its configuration must state "is_decoder": true.'
+        )
+    layers, heads, kv_heads = _attention(text, name)
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
-    except LOAD_ERRORS as error:
+    except (*LOAD_ERRORS, ArithmeticError) as error:
         raise BringupError(
             f"{name}: transformers can't build the model its configuration (model_type {text.model_type!r}) states: "
             f"{type(error).__name__}: {error}. So its weights can't be counted. Copy the model's own config.json again."
@@ -91,16 +102,72 @@ def size_of(config: Any, name: str) -> ModelSize:
     return ModelSize(
         name=name,
         parameters=parameters,
-        layers=_stated(text, name, "num_hidden_layers"),
-        heads=_stated(text, name, "num_attention_heads"),
-        kv_heads=_kv_heads(text, name),
-        head_dim=getattr(text, "head_dim", None)
-        or _stated(text, name, "hidden_size") // _stated(text, name, "num_attention_heads"),
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=getattr(text, "head_dim", None) or _stated(text, name, "hidden_size") // heads,
         hidden=_stated(text, name, "hidden_size"),
         widest=max(widest, int(getattr(text, "intermediate_size", 0) or 0)),
         max_context=_stated(text, name, "max_position_embeddings"),
+        notes=_notes(config, text),
         **counted,
     )
+
+
+_MOST_LAYERS = 1000
+"""Models have up to about 130; each layer that is counted takes some milliseconds."""
+
+
+def _attention(config: Any, name: str) -> tuple[int, int, int]:
+    """Layers, heads and KV heads."""
+    layers, heads = (_stated(config, name, key) for key in ("num_hidden_layers", "num_attention_heads"))
+    if layers > _MOST_LAYERS:
+        raise BringupError(
+            f"{name}: its configuration states num_hidden_layers = {layers}; a plan counts up to {_MOST_LAYERS}. "
+            "Correct it, or copy the model's own config.json again."
+        )
+    if rank := getattr(config, "kv_lora_rank", None):
+        raise BringupError(
+            f"{name}: its attention is latent (kv_lora_rank = {rank}), and what such a KV cache holds is not counted. "
+            "Plan a model whose cache has keys and values of each KV head."
+        )
+    kv_heads = _kv_heads(config, name)
+    if heads % kv_heads:
+        raise BringupError(
+            f"{name}: its configuration states {heads} attention heads and {kv_heads} KV heads, and each KV head must "
+            "serve the same number of heads. Correct it, or copy the model's own config.json again."
+        )
+    return layers, heads, kv_heads
+
+
+SIZES = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+
+
+def _notes(config: Any, text: Any) -> tuple[str, ...]:
+    notes = []
+    if text is not config:
+        others = [key for key in type(config).sub_configs if getattr(config, key, None) not in (None, text)]
+        notes.append(f"the language model alone; not counted: {', '.join(others) or 'the rest'}")
+    stated = getattr(config, STATED, None)
+    if stated is not None:
+        names = {text.attribute_map.get(key, key): key for key in SIZES if hasattr(text, key)}
+        absent = [key for own, key in names.items() if own not in stated and key not in stated]
+        if absent:
+            values = ", ".join(f"{key} = {getattr(text, key)}" for key in absent)
+            notes.append(f"not in the configuration, so transformers' own for {text.model_type!r}: {values}")
+    return tuple(notes)
+
+
+STATED = "_ttbringup_stated"
+"""The attribute of a configuration that was read from JSON with the keys which the JSON has of the language model."""
 
 
 def _kv_heads(config: Any, name: str) -> int:
@@ -108,8 +175,8 @@ def _kv_heads(config: Any, name: str) -> int:
         if config.new_decoder_architecture:
             return int(config.num_kv_heads)
         return 1 if config.multi_query else int(config.num_attention_heads)
-    stated = getattr(config, "num_key_value_heads", None)
-    return int(stated) if stated else _stated(config, name, "num_attention_heads")
+    absent = getattr(config, "num_key_value_heads", None) is None
+    return _stated(config, name, "num_attention_heads" if absent else "num_key_value_heads")
 
 
 def _stated(config: Any, name: str, key: str) -> int:

@@ -33,6 +33,8 @@ def _model_lines(size: ModelSize, work: Workload, plans: Sequence[Plan]) -> Iter
     room = ", ".join(f"{chip} GiB hold {chip / billions:.1f}" for chip in chips)
     heads = f"{size.heads} heads, {size.kv_heads} KV heads of {size.head_dim}"
     yield f"{size.name}: {size.parameters / 1e9:.2f} billion parameters, {size.layers} layers, {heads}"
+    for note in size.notes:
+        yield f"note      {note}"
     yield f"weights   {', '.join(formats)} (embedding tables, norms and biases in bfloat16)"
     yield (
         f"KV cache  {token / 1024:.1f} KiB per token in {work.cache}; {work.batch} users x {work.context} positions: "

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_ttbringup.errors import BringupError
 from pytest_ttbringup.planning.known_configs import KNOWN_CONFIGS
+from pytest_ttbringup.planning.model_size import SIZES, STATED
 from pytest_ttbringup.reference import catalog, sources
 from pytest_ttbringup.reference.loading import LOAD_ERRORS
 
@@ -55,18 +56,34 @@ def _from_json(stated: Any, source: object) -> Any:
 
     entries = dict(stated)
     model_type = entries.pop("model_type", None)
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         near = difflib.get_close_matches(str(model_type), list(CONFIG_MAPPING), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise BringupError(
             f"{source}: model_type is {model_type!r}, which transformers {__version__} does not know, so neither its "
             f"weights nor its KV cache can be counted.{hint} Code that comes with a model is not run here."
         )
+    for part in (entries, entries.get("text_config")):
+        _check_sizes(part if isinstance(part, dict) else {}, source)
     try:
-        return AutoConfig.for_model(model_type, **entries)
-    except (*LOAD_ERRORS, StrictDataclassError) as error:
+        config = AutoConfig.for_model(model_type, **entries)
+        text = stated.get("text_config", stated) if config.get_text_config() is not config else stated
+        setattr(config, STATED, frozenset(text))
+        return config
+    except (*LOAD_ERRORS, ArithmeticError, StrictDataclassError) as error:
         said = " ".join(str(error).split())
         raise BringupError(
             f"{source} can't be read as a configuration of {model_type!r}: {said}. Correct it, or copy the model's own "
             "config.json again."
         ) from error
+
+
+def _check_sizes(stated: dict[str, Any], source: object) -> None:
+    """Refuse sizes below 1, on which transformers may divide."""
+    for key in (*SIZES, "head_dim"):
+        value = stated.get(key, 1)
+        if isinstance(value, (int, float)) and value < 1:
+            raise BringupError(
+                f"{source}: {key} is {value}, and must be a whole number above 0. Correct it, or copy the model's own "
+                "config.json again."
+            )

@@ -51,7 +51,9 @@ class Target(Protocol):
 
         A device's use is a dictionary with `device` and, of each kind of memory measured (`dram`, `l1`), the bytes of
         one bank used at most, by tensors' buffers alone, available, and the number of banks:
-        `{"peak": …, "buffers": …, "size": …, "banks": …}`. The peak of L1 includes programs' circular buffers.
+        `{"peak": …, "buffers": …, "size": …, "banks": …}`. The peak includes what operations take while they run, in
+        L1 programs' circular buffers above all. Of a mesh device it is that of each of its chips; a submesh has an
+        allocator and a dictionary of its own.
         """
 
     def header(self) -> str:

@@ -205,6 +205,7 @@ def test_heads_that_do_not_divide_are_padded() -> None:
         (["llama-3.1-8b", "--batch=0"], "--batch=0: there must be at least one"),
         (["llama-3.1-8b", "--context=131073"], "has 131072 positions"),
         (["llama-3.1-8b", "--tt-system=n151"], "Did you mean 'n150'"),
+        (["llama-3.1-8b", "--tt-system="], "no system is called ''"),
         (["no/such"], "neither a folder here nor a model in the local Hugging Face cache"),
     ],
 )
@@ -227,6 +228,15 @@ def test_bad_input(arguments: list[str], said: str, capsys: pytest.CaptureFixtur
         ('{"model_type": "mamba"}', "states num_attention_heads = None, and the KV cache"),
         ('{"model_type": "llama", "hidden_size": "wide"}', "wide"),
         ("{", "is not JSON"),
+        ('{"model_type": ["llama"]}', r"model_type is \['llama'\]"),
+        ('{"model_type": "llama", "num_attention_heads": 0}', "num_attention_heads is 0, and must be a whole number"),
+        ('{"model_type": "llama", "vocab_size": -5}', "vocab_size is -5"),
+        ('{"model_type": "gemma3", "text_config": {"num_key_value_heads": 0}}', "num_key_value_heads is 0"),
+        ('{"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 7}', "32 .* heads and 7 KV heads"),
+        ('{"model_type": "llama", "num_hidden_layers": 100000}', "num_hidden_layers = 100000; .* up to 1000"),
+        ('{"model_type": "gpt2", "n_head": 0}', "num_attention_heads = 0"),
+        ('{"model_type": "bert"}', "'bert' is an encoder"),
+        ('{"model_type": "deepseek_v3"}', "latent"),
     ],
 )
 def test_what_could_not_be_read(config: str, said: str, tmp_path: Path) -> None:
@@ -242,3 +252,30 @@ def test_a_file_and_a_folder_are_the_same(tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "qwen2", "num_hidden_layers": 2, "vocab_size": 1000}')
     assert size(str(folder)) == size(str(folder / "config.json"))
     assert size(str(folder)).name == "model"
+
+
+def test_what_a_configuration_does_not_state_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.json"
+    stated = '"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "vocab_size": 512'
+    file.write_text(f'{{"model_type": "llama", "num_key_value_heads": 4, "max_position_embeddings": 64, {stated}}}')
+    assert main(["plan", str(file), "--tt-system=n150"]) == 0
+    said = "note      not in the configuration, so transformers' own for 'llama': num_hidden_layers = 32\n"
+    assert said in capsys.readouterr().out
+    assert size("llama-3.1-8b").notes == ()
+    renamed = '{"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 512}'
+    file.write_text(renamed)  # keys that transformers has under other names
+    assert size(str(file)).notes == ()
+
+
+def test_a_language_model_inside_another_is_counted_alone(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    text = (
+        '"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16'
+    )
+    file.write_text(f'{{"model_type": "gemma3", "text_config": {{{text}}}}}')
+    found = size(str(file))
+    assert (found.layers, found.hidden, found.kv_heads) == (2, 64, 2)
+    assert found.notes[0] == "the language model alone; not counted: vision_config"
+    assert found.notes[1].startswith("not in the configuration, so transformers' own for 'gemma3_text': ")
+    assert "vocab_size = 262208" in found.notes[1]
+    assert "hidden_size" not in found.notes[1]

@@ -117,7 +117,6 @@ def reduce_scatter(group: Group, *, input_tensor: Parts, dim: int, **_: Any) -> 
     return _pieces(group, _sum(input_tensor), dim)
 
 
-@by_place
 @collective("ttnn.mesh_partition")
 def mesh_partition(group: Group, *, input_tensor: Parts, dim: int, **_: Any) -> Parts:
     """Chip i keeps the i-th of N pieces of its own part along `dim`."""

@@ -89,6 +89,90 @@ def test_circular_buffers_count_in_l1(mesh_device: ttnn.MeshDevice) -> None:
     ttnn.deallocate(held)
 
 
+@pytest.mark.parametrize("how", ["move", "reallocate"])
+def test_a_move_counts_though_its_input_is_gone(mesh_device: ttnn.MeshDevice, how: str) -> None:
+    """It keeps in circular buffers what a core has of the tensor, where it moves it onto itself."""
+
+    def lying_behind_a_hole(tiles: int) -> ttnn.Tensor:
+        hole, it = tensor(mesh_device, 64), tensor(mesh_device, 64 * tiles)
+        ttnn.deallocate(hole)
+        return it
+
+    gc.collect()
+    base = used(mesh_device, ttnn.BufferType.L1)
+    room = ttnn.get_memory_view(mesh_device, ttnn.BufferType.L1).total_bytes_free_per_bank // TILE_BYTES
+    held = tensor(mesh_device, 64 * (room - 2), ttnn.L1_MEMORY_CONFIG)
+    with pytest.raises(RuntimeError, match=CIRCULAR) as refused:
+        ttnn.move(lying_behind_a_hole(5))
+    ends, starts = int(re.search(CIRCULAR, str(refused.value))[1]), held.buffer_address() - 2 * TILE_BYTES
+    ttnn.deallocate(held)
+    for _ in range(2):  # compiled, then from the program cache
+        _MEMORY.meter.start(mesh_device)
+        ttnn.deallocate(getattr(ttnn, how)(lying_behind_a_hole(5)))
+        peak = measured(mesh_device)["L1"] - base
+        assert peak == 5 * TILE_BYTES
+        assert abs(ends - starts - peak) < TILE_BYTES  # the room is no multiple of a tile
+
+
+def test_a_move_out_of_l1_counts_its_input_until_it_is_freed(mesh_device: ttnn.MeshDevice) -> None:
+    gc.collect()
+    base = used(mesh_device, ttnn.BufferType.L1)
+    x = tensor(mesh_device, 64 * 5, ttnn.L1_MEMORY_CONFIG)
+    _MEMORY.meter.start(mesh_device)
+    ttnn.deallocate(ttnn.move(x, memory_config=ttnn.DRAM_MEMORY_CONFIG))
+    assert measured(mesh_device)["L1"] == base + 5 * TILE_BYTES  # the program takes less, of those that it copies with
+
+
+def convolve(x: ttnn.Tensor, *, consume: bool) -> ttnn.Tensor:
+    """[1, 1, 256, 32], an image of 16x16, through a 3x3 kernel."""
+    return ttnn.conv2d(
+        input_tensor=x,
+        weight_tensor=ttnn.from_torch(torch.ones(32, 32, 3, 3), dtype=ttnn.bfloat16),
+        device=x.device(),
+        in_channels=32,
+        out_channels=32,
+        batch_size=1,
+        input_height=16,
+        input_width=16,
+        kernel_size=(3, 3),
+        stride=(1, 1),
+        padding=(1, 1),
+        conv_config=ttnn.Conv2dConfig(deallocate_activation=consume),
+        dtype=ttnn.bfloat16,
+    )
+
+
+@pytest.mark.parametrize("device_params", [{"l1_small_size": 32 << 10}], indirect=True)
+def test_an_operation_that_frees_its_input_counts_without_it_from_then_on(mesh_device: ttnn.MeshDevice) -> None:
+    size = 256 * 32 * 2 // 64  # of its input, on each core
+    peaks = []
+    for consume in (False, True):
+        host = ttnn.from_torch(torch.ones(1, 1, 256, 32), dtype=ttnn.bfloat16)
+        x = ttnn.to_device(host, mesh_device, memory_config=ttnn.L1_MEMORY_CONFIG)
+        _MEMORY.meter.start(mesh_device)
+        ttnn.deallocate(convolve(x, consume=consume))
+        assert x.is_allocated() != consume
+        peaks.append(_MEMORY.meter.stop(mesh_device)[1])
+        if not consume:
+            ttnn.deallocate(x)
+    kept, consumed = peaks
+    assert kept.peak - kept.buffers > 3 * TILE_BYTES
+    assert kept.peak - consumed.peak == kept.buffers - consumed.buffers == size
+
+
+def test_buffers_that_an_operation_frees_itself_count_in_dram(mesh_device: ttnn.MeshDevice) -> None:
+    """`ttnn.cumsum` along any dimension but the first permutes its input before and the sums behind."""
+    x = ttnn.reshape(tensor(mesh_device, 12), (1, 12, 32, 32))
+    gc.collect()
+    base = used(mesh_device, ttnn.BufferType.DRAM)
+    _MEMORY.meter.start(mesh_device)
+    sums = ttnn.cumsum(x, dim=1)
+    (dram, _) = _MEMORY.meter.stop(mesh_device)
+    assert dram.buffers == base + TILE_BYTES
+    assert dram.peak == base + 2 * TILE_BYTES
+    del sums
+
+
 def test_a_buffer_that_nobody_wrote_takes_no_host_memory(mesh_device: ttnn.MeshDevice) -> None:
     before = _MEMORY.bytes_held()
     fresh = ttnn.empty((1 << 14, 1 << 14), ttnn.bfloat16, ttnn.TILE_LAYOUT, mesh_device, ttnn.DRAM_MEMORY_CONFIG)
@@ -152,6 +236,40 @@ def test_tensors_that_died_are_forgotten_after_32_mib_and_at_the_end_of_a_test(m
     held.clear()
     end_test(mesh_device)
     assert _MEMORY.bytes_held() <= before
+
+
+@pytest.mark.parametrize("device_params", [{"trace_region_size": 1 << 20}], indirect=True)
+def test_a_replay_counts_what_its_programs_and_buffers_take(mesh_device: ttnn.MeshDevice) -> None:
+    x = tensor(mesh_device, 64, ttnn.L1_MEMORY_CONFIG)
+
+    def step() -> None:
+        y = ttnn.neg(x)
+        z = ttnn.exp(y)
+        ttnn.deallocate(y)
+        ttnn.deallocate(ttnn.neg(z))
+
+    step()
+    gc.collect()
+    base = used(mesh_device, ttnn.BufferType.L1)
+    _MEMORY.meter.start(mesh_device)
+    step()
+    eager = measured(mesh_device)["L1"]
+    _MEMORY.meter.start(mesh_device)
+    trace = ttnn.begin_trace_capture(mesh_device)
+    step()
+    ttnn.end_trace_capture(mesh_device, trace)
+    assert measured(mesh_device)["L1"] == base + 2 * TILE_BYTES  # a capture runs no program
+    for tiles in (0, 1, 3, 0):
+        _MEMORY.meter.start(mesh_device)
+        ttnn.execute_trace(mesh_device, trace)
+        held = tensor(mesh_device, 64 * tiles, ttnn.L1_MEMORY_CONFIG) if tiles else None
+        ttnn.execute_trace(mesh_device, trace)
+        (peak,) = [it for it in _MEMORY.meter.stop(mesh_device) if it.kind == "L1"]
+        assert peak.buffers == base + tiles * TILE_BYTES
+        # What was allocated since lies where the trace has its two outputs, each one tile of each core.
+        assert peak.peak == eager + max(0, tiles - 2) * TILE_BYTES > base + 2 * TILE_BYTES
+        del held
+    ttnn.release_trace(mesh_device, trace)
 
 
 def test_a_freed_tensor_gives_its_host_memory_back_at_once(mesh_device: ttnn.MeshDevice) -> None:

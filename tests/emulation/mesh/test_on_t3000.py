@@ -13,4 +13,4 @@ def test_values_and_collectives(run_pytest: Run) -> None:
     cases = sorted(FOLDER.glob("cases_*.py"))
     result = run_pytest("--tt-system=t3000", "--tt-numerics=exact", *cases)  # what is exchanged, not how it rounds
     assert result.returncode == 0, result.stdout + result.stderr
-    assert len(cases) == 7
+    assert len(cases) == 8
