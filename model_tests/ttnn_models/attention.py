@@ -48,7 +48,7 @@ class Attention:
         weight_cache: WeightCache = UNCACHED,
     ) -> None:
         self.head_split = config.head_split
-        self.collectives = Collectives(config.parallelism)
+        self.collectives = Collectives(config.parallelism, precision)
         self.rotary = rotary
         self.precision = precision
         # As the float32 it becomes: TT-NN's chunked attention takes no other number.
@@ -200,7 +200,7 @@ class Attention:
         return ttnn.linear(
             joined,
             self.output,
-            dtype=self.precision.activations,
+            dtype=self.collectives.summand,
             memory_config=memory_config,
             compute_kernel_config=self.output_kernel_config,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import ttnn
 
 from .parallelism import Parallelism
+from .precision import DEFAULT_PRECISION, PrecisionConfig
 
 
 class Collectives:
@@ -14,10 +15,15 @@ class Collectives:
 
     What goes in is consumed.
 
+    Args:
+        parallelism: who exchanges.
+        precision: formats of summands, and of their sum.
+
     Shapes: R rows, D hidden, C chips.
     """
 
-    def __init__(self, parallelism: Parallelism) -> None:
+    def __init__(self, parallelism: Parallelism, precision: PrecisionConfig = DEFAULT_PRECISION) -> None:
+        self.precision = precision
         self.alone = parallelism.tensor == 1
         self.fractured = parallelism.fractured
         self.axis = parallelism.tensor_axis
@@ -34,10 +40,20 @@ class Collectives:
         """[1, 1, R, D/C], columns on each chip → [1, 1, R, D], all of them on every chip."""
         return self._exchanged(ttnn.all_gather, columns, memory_config, dim=3)
 
+    @property
+    def summand(self) -> ttnn.DataType:
+        """The format of a row-parallel product, of which each chip has a summand; on one chip the activations'."""
+        return self.precision.activations if self.alone else self.precision.partial_sums
+
     def residual_of_sum(self, partial: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         """A row-parallel product's [1, 1, R, D] → what the residual keeps of the sum, R rows of D or of D/C."""
         reduce = self.reduce_scatter if self.fractured else self.all_reduce
-        return reduce(partial, memory_config)
+        total = reduce(partial, memory_config)
+        if total.dtype == self.precision.activations:
+            return total
+        rounded = ttnn.typecast(total, self.precision.activations, memory_config=memory_config)
+        ttnn.deallocate(total)
+        return rounded
 
     def residual_of_columns(self, columns: ttnn.Tensor, memory_config: ttnn.MemoryConfig) -> ttnn.Tensor:
         """[1, 1, R, D/C], columns on each chip → what the residual keeps of them."""

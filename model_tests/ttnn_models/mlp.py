@@ -44,7 +44,7 @@ class MLP:
         self.gate_activations = [ttnn.UnaryOpType.SILU]
         self.gate_up_kernel_config = precision.gate_up_math.kernel_config(mesh_device)
         self.down_kernel_config = precision.down_math.kernel_config(mesh_device)
-        self.collectives = Collectives(config.parallelism)
+        self.collectives = Collectives(config.parallelism, precision)
         hidden, inner = config.hidden_size, config.intermediate_size
         filling = -inner % (TILE_SIZE * config.parallelism.tensor)
 
@@ -91,7 +91,7 @@ class MLP:
         out = ttnn.linear(
             product,
             self.down,
-            dtype=self.precision.activations,
+            dtype=self.collectives.summand,
             memory_config=memory_config,
             compute_kernel_config=self.down_kernel_config,
         )  # [1, 1, B, D] or [1, S/R, R, D]

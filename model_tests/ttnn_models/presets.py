@@ -1,12 +1,14 @@
 """Precisions by name.
 
-Their formats are those of TT-NN's own LLM code (tenstorrent/tt-metal, `models/tt_transformers/tt/model_config.py`, class
-`ModelOptimizations`), in the names of `PrecisionConfig`:
+Their formats are those of TT-NN's own LLM code (tenstorrent/tt-metal, `models/tt_transformers/tt/model_config.py`,
+class `ModelOptimizations`), in the names of `PrecisionConfig`:
 
-- `default`, its `_default_settings`: bfp8_b weights and KV cache. There matmuls and a decode step's attention compute in
-  HiFi2 and the MLP accumulates in BF16; here all is HiFi4 in FP32, and `precisions/hifi2.toml` is TT-NN's fidelity.
+- `default`, its `_default_settings`: bfp8_b weights and KV cache. There matmuls and a decode step's attention compute
+  in HiFi2, the MLP accumulates in BF16, and chips exchange sums in bf16; here all is HiFi4 in FP32, and
+  `precisions/hifi2.toml` is TT-NN's fidelity.
 - `performance`: gate and up projections in bfp4_b with LoFi, as for all its models but one (Qwen2.5-7B, which it calls
-  degraded by it), other matmuls in HiFi2. LoFi is its `compute_kernel_config_lofi`: BF16 accumulation, blocks added in L1.
+  degraded by it), other matmuls in HiFi2, partial sums in bf16. LoFi is its `compute_kernel_config_lofi`: BF16
+  accumulation, blocks added in L1.
 - `accuracy`: attention weights and KV cache in bf16; the MLP stays bfp8_b. It does so for models that its tests do not
   show to be insensitive (Llama 3 and Mistral 7B are).
 
@@ -29,6 +31,7 @@ PRESETS: Mapping[str, PrecisionConfig] = {
     ),
     "default": DEFAULT_PRECISION,
     "performance": PrecisionConfig(
+        partial_sums=ttnn.bfloat16,
         gate_up_weight=ttnn.bfloat4_b,
         qkv_math=HIFI2,
         attention_output_math=HIFI2,

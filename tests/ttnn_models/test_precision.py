@@ -37,7 +37,7 @@ def test_presets_differ_as_their_source_says() -> None:
     accuracy, default, performance = (PRESETS[name] for name in PRESET_NAMES)
     differing = {name for name in SETTINGS if getattr(performance, name) != getattr(default, name)}
     matmuls = {"qkv_math", "attention_output_math", "down_math", "lm_head_math"}
-    assert differing == {"gate_up_weight", "gate_up_math"} | matmuls
+    assert differing == {"gate_up_weight", "gate_up_math", "partial_sums"} | matmuls
     assert {getattr(performance, name).fidelity.name for name in matmuls} == {"HiFi2"}
     assert format_name(performance.gate_up_weight) == "bfloat4_b"
     assert performance.gate_up_math.fidelity.name == "LoFi"
