@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_ttbringup.emulation.arithmetic import defaults
@@ -37,7 +38,7 @@ class Device:
 
     def __init__(self, *, bit_by_bit: bool = False) -> None:
         self._bit_by_bit = bit_by_bit
-        self._packed: tuple[Any, Any] = (lambda: None, None)
+        self._packed: tuple[Callable[[], torch.Tensor | None], Any] = (lambda: None, None)
 
     def matmul(
         self,
