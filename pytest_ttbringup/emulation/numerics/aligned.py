@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 
 _A_FEW = 64
+"""Values that are looked at first."""
 
 
 def alignment_shows(activations: torch.Tensor, phases: int) -> bool:
-    """Whether what products lose to their group's unit is much of the result's error.
+    """Whether a large product's alignment is modelled: in HiFi2 with activations of seven bits, as block formats have.
 
-    The unit is 2 ** -10 of the group's largest product, so that a result is off by some 3e-4 of itself and one BF16
-    value in eight is another. Where the phases drop bits of an operand, the error is 4e-3 (HiFi2) or more and hides it.
+    What products lose to their group's unit, 2 ** -10 of its largest, makes a result off by some 3e-4 of itself: one
+    BF16 value in eight is another. Where LoFi or HiFi2 drop bits of the activations, the error is 4e-3 or more and
+    hides it. In HiFi3 and HiFi4 it shows as well, but three or four phases would cost several ordinary products.
     """
     import numpy as np
 
