@@ -8,6 +8,7 @@ Shapes: I instances, S rows, D hidden, B users, K KV heads, P positions, h head 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -120,11 +121,11 @@ def compare_rows(
     actual: Sequence[torch.Tensor],
     *,
     axes: tuple[str, ...] = ("position", "dim"),
-    pcc_threshold: float | None = None,
+    **how: Any,
 ) -> None:
-    """Compare what each instance gives, with its own reference; the failure names the chips."""
+    """Compare what each instance gives, with its own reference, `how` as in `compare`; the failure names the chips."""
     for instance, (reference, rows) in enumerate(zip(expected, actual, strict=True)):
-        compare(reference, rows, name=f"{name}{parallelism.chips(instance)}", axes=axes, pcc_threshold=pcc_threshold)
+        compare(reference, rows, name=f"{name}{parallelism.chips(instance)}", axes=axes, **how)
 
 
 def new_cache(

@@ -46,7 +46,14 @@ def test_decode_stack(
     name, spread = "decode_stack after the final norm", parallelism.spread("residual", "whole")
     compare(expected.norm, norm, name=name, axes=(None, None, "user", "dim"), spread=spread)
     logits = causal_lm.lm_head.decode(norm)
-    compare(expected.logits, logits, name="decode_stack logits", axes=(None, None, "user", "token"), spread=spread)
+    compare(
+        expected.logits,
+        logits,
+        name="decode_stack logits",
+        axes=(None, None, "user", "token"),
+        max_offset_error=None,  # as in stage 5
+        spread=spread,
+    )
 
 
 def test_decode_stack_keeps_its_input(model: BringupModel, causal_lm: CausalLM, compare: Compare) -> None:

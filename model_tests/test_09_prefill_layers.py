@@ -116,7 +116,8 @@ def test_prefill_stack(
         progress(f"layer {number} of {len(caches)} compared")
     logits = tokens_of_each(parallelism.join(causal_lm.all_logits(hidden), data=0))
     axes = ("position", "token")
-    compared("prefill_stack logits", parallelism, [it.logits for it in expected], logits, axes=axes)
+    true = [it.logits for it in expected]
+    compared("prefill_stack logits", parallelism, true, logits, axes=axes, max_offset_error=None)  # as in stage 5
     last = parallelism.join(causal_lm.last_logits(hidden, chunk), data=0)[:, 0, USER]
     # Not bit for bit: TT-NN adds the blocks of a product in other steps where it has other rows.
     name = "prefill_stack: the last token's logits against the last of all"
