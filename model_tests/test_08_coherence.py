@@ -54,7 +54,8 @@ def test_coherence(
         )
         limit = max(LOOPING, looping(theirs))
         if looping(ours) > limit:
-            limit = max(limit, looping(_from_the_parting(model, prompts[user], ours, theirs)))
+            behind = (parting(ours, theirs), first_round(ours))
+            limit = max(limit, *(looping(_continued(model, prompts[user], ours[:kept])) for kept in behind))
         compare.check(
             f"user {user} does not go round in a loop", looping(ours) <= limit, f"{looping(ours):.0%}: {texts[user]!r}"
         )
@@ -75,20 +76,29 @@ def test_coherence(
     )
 
 
-def _from_the_parting(
-    model: BringupModel, prompt: Sequence[int], ours: Sequence[int], theirs: Sequence[int]
-) -> list[int]:
-    """What the reference writes from the token on with which TT-NN's text parted from its own.
+def _continued(model: BringupModel, prompt: Sequence[int], kept: Sequence[int]) -> list[int]:
+    """A text's first tokens, and what the reference writes behind them.
 
     Texts part where two tokens are nearly as likely, and behind the other one a small model may well go round by
     itself: SmolLM2, asked for words that rhyme with night, does so if it begins with "A" and not with "Night".
     """
-    common = next((place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), len(theirs))
-    kept = list(ours[: common + 1])
     left = NEW_TOKENS - len(kept)
-    return (
-        [*kept, *batch_greedy(model.reference, [[*prompt, *kept]], left, stop=model.stop_tokens)[0]] if left else kept
-    )
+    more = batch_greedy(model.reference, [[*prompt, *kept]], left, stop=model.stop_tokens)[0] if left > 0 else []
+    return [*kept, *more]
+
+
+def parting(ours: Sequence[int], theirs: Sequence[int]) -> int:
+    """Tokens up to the first that differs from the reference's."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((place + 1 for place, (one, other) in pairs if one != other), len(theirs))
+
+
+def first_round(tokens: Sequence[int]) -> int:
+    """Tokens up to the end of a loop's first round, which nothing repeats yet: texts may part more than once."""
+    period = max(PERIODS, key=lambda it: _repeated(tokens, it))
+    rounds = range(len(tokens) - 2 * period + 1)
+    starts = (at for at in rounds if tokens[at : at + period] == tokens[at + period : at + 2 * period])
+    return next(starts, len(tokens) - period) + period
 
 
 def _repeated(tokens: Sequence[int], period: int = 1) -> float:

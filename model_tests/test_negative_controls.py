@@ -322,6 +322,13 @@ def test_a_loop_of_two_tokens_counts_as_repetition() -> None:
     assert coherence.looping([3, 4, 3]) <= coherence.LOOPING, "too short for a loop"
 
 
+def test_where_a_loop_begins_to_repeat() -> None:
+    assert coherence.first_round([1, 2] * 24) == 2
+    assert coherence.first_round([9, 8, 7, *[3, 4, 5] * 15]) == 6
+    assert coherence.parting([1, 2, 3], [1, 2, 3, 4]) == 4
+    assert coherence.parting([1, 2, 3], [1, 5, 3]) == 2
+
+
 @pytest.mark.parametrize(
     ("module", "comparisons"),
     [

@@ -19,7 +19,7 @@ from ttnn_models.collectives import Collectives
 from ttnn_models.config import ModelConfig
 from ttnn_models.head_split import HeadSplit
 from ttnn_models.parallelism import Parallelism
-from ttnn_models.precision import DEFAULT_PRECISION
+from ttnn_models.precision import DEFAULT_PRECISION, PrecisionConfig
 from ttnn_models.rms_norm import RMSNorm
 from ttnn_models.rotary_embedding import RotaryEmbedding
 from ttnn_models.weights import UNCACHED, WeightCache
@@ -132,8 +132,8 @@ def test_a_wrong_cluster_axis_is_red(rung: Rung, parallelism: Parallelism, monke
         pytest.skip("a mesh of one row has one axis to sum over; for instance --tt-mesh=2x2")
     build = Collectives.__init__
 
-    def other(self: Collectives, parallelism: Parallelism) -> None:
-        build(self, parallelism)
+    def other(self: Collectives, parallelism: Parallelism, *precision: PrecisionConfig) -> None:
+        build(self, parallelism, *precision)
         self.axis = 1 - self.axis
 
     monkeypatch.setattr(Collectives, "__init__", other)

@@ -1,7 +1,7 @@
 """The Llama family in TT-NN, driven by its configuration: no model's name and no target is known here.
 
 Read it in this order: `parallelism` and `head_split` (how a model is spread over a mesh), `config` (what is built),
-`collectives`, `precision` (`model_precision`, `presets` and `precision_file` for whole models and layers), `state_dict`
+`precision` (`model_precision`, `presets` and `precision_file` for whole models and layers), `collectives`, `state_dict`
 and `weights` (Hugging Face weights to the device), `rope`, `layouts`, `sdpa`, `prefill_chunk` and `page_table`, then
 the modules `embedding`, `rms_norm`, `rotary_embedding`, `kv_cache` (and `contiguous_kv_cache`, `paged_kv_cache`),
 `attention`, `mlp`, `decoder_layer`, `decoder`, `lm_head`, and at last those that run them: `decode_state`,

@@ -93,6 +93,7 @@ def test_a_host_tensor_is_written_where_it_is(mesh_device: ttnn.MeshDevice, dtyp
     host = ttnn.from_torch(torch.zeros(2, 33, 64), dtype=dtype, layout=ttnn.TILE_LAYOUT)
     other = ttnn.from_torch(torch.zeros(2, 33, 64), dtype=dtype, layout=ttnn.TILE_LAYOUT)
     ttnn.copy_device_to_host_tensor(tensor, host, blocking=blocking)
+    ttnn.synchronize_device(mesh_device)
     assert torch.equal(ttnn.to_torch(host).double(), values.double())
     assert not ttnn.to_torch(other).double().any()
     allocated = ttnn.allocate_tensor_on_host(tensor.spec, mesh_device)
