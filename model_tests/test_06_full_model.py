@@ -132,10 +132,11 @@ def test_full_model_sampling(model: BringupModel, generator: Generator, compare:
     )
     alone = generator.generate([prompts[4]], max_new_tokens=8, sampling=sampling)[0]
     compare.check("a seed gives one text", batch[4] == alone, f"{batch[4].tokens} instead of {alone.tokens}")
-    greedy = generator.generate([prompts[0], prompts[4]], max_new_tokens=8)
+    greedy, drawing = generator.generate(prompts, max_new_tokens=8), (1, 3, 4)
     compare.check("greedy users are left alone", batch[0] == greedy[0], f"{batch[0].tokens}, not {greedy[0].tokens}")
-    compare.check("a drawn text is another than the greedy one", batch[4] != greedy[1])
-    for user in (1, 3, 4):
+    differing = [user for user in drawing if batch[user] != greedy[user]]  # a draw may be the likeliest eight times
+    compare.check("texts are drawn, and not all the greedy ones", differing)
+    for user in drawing:
         mass = _mass_before(model, prompts[user], batch[user].tokens)
         compare.check(
             f"user {user}'s tokens are among the reference's likeliest",
